@@ -1,0 +1,148 @@
+package ledger
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// The ledger against a plain map, over positions that hit both forms of a page,
+// page borders and the end of the 64-bit space.
+func TestEqualsAPlainMap(t *testing.T) {
+	for _, density := range []float64{0.001, 0.1, 0.13, 0.9} {
+		t.Run(fmt.Sprintf("density=%v", density), func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(4, uint64(density*1000)))
+			var l Ledger
+			naive := map[uint64]Mark{}
+			bases := []uint64{0, pageLen, 7 * pageLen, math.MaxUint64 - pageLen + 1}
+			for range int(density * pageLen * float64(len(bases)) * 1.3) {
+				pos := bases[rng.IntN(len(bases))] + rng.Uint64N(pageLen)
+				mark := Mark(1 + rng.IntN(3))
+				want := Duplicate
+				if old := naive[pos]; old == None {
+					want = New
+				} else if mark > old {
+					want = Better
+				}
+				naive[pos] = max(naive[pos], mark)
+				if got := l.Put(pos, mark); got != want {
+					t.Fatalf("Put(%d, %d) = %d, want %d", pos, mark, got, want)
+				}
+			}
+			var counts [4]uint64
+			for _, base := range bases {
+				for pos := base; ; pos++ {
+					if l.Get(pos) != naive[pos] {
+						t.Fatalf("Get(%d) = %d, want %d", pos, l.Get(pos), naive[pos])
+					}
+					counts[naive[pos]]++
+					if pos == base+(pageLen-1) {
+						break
+					}
+				}
+			}
+			for m := Rejected; m <= Open; m++ {
+				if l.Count(m) != counts[m] {
+					t.Errorf("Count(%d) = %d, want %d", m, l.Count(m), counts[m])
+				}
+			}
+			if l.Len() != uint64(len(naive)) {
+				t.Errorf("Len() = %d, want %d", l.Len(), len(naive))
+			}
+			previous, seen := uint64(0), 0
+			for pos, mark := range l.All() {
+				if mark != naive[pos] || seen > 0 && pos <= previous {
+					t.Fatalf("All yields %d, %d after %d", pos, mark, previous)
+				}
+				previous = pos
+				seen++
+			}
+			if seen != len(naive) {
+				t.Errorf("All yields %d positions, want %d", seen, len(naive))
+			}
+		})
+	}
+}
+
+func TestPendingIsTheComplement(t *testing.T) {
+	rng := rand.New(rand.NewPCG(9, 9))
+	for _, tt := range []struct{ from, to uint64 }{
+		{0, 3 * pageLen}, {5, 6}, {pageLen - 3, pageLen + 3}, {100, 100},
+		{math.MaxUint64 - 2*pageLen, math.MaxUint64},
+	} {
+		for _, answers := range []int{0, 50, 3 * pageLen / 2, 12 * pageLen} {
+			var l Ledger
+			for range answers {
+				l.Put(tt.from&^(pageLen-1)+rng.Uint64N(3*pageLen), Open)
+			}
+			var want []uint64
+			for pos := tt.from; pos < tt.to; pos++ {
+				if l.Get(pos) == None {
+					want = append(want, pos)
+				}
+			}
+			var got []uint64
+			for at := tt.from; at < tt.to; {
+				part, next := l.Pending(at, tt.to, make([]uint64, 0, 1+rng.IntN(200)))
+				if next <= at {
+					t.Fatalf("[%d, %d): stuck at %d", tt.from, tt.to, at)
+				}
+				got, at = append(got, part...), next
+			}
+			if !slices.Equal(got, want) {
+				t.Fatalf("[%d, %d) with %d answers: %d pending, want %d", tt.from, tt.to, answers, len(got), len(want))
+			}
+		}
+	}
+}
+
+func TestMemoryGrowsWithAnswers(t *testing.T) {
+	var l Ledger
+	for pos := uint64(0); pos < 1<<30; pos += 1 << 20 {
+		l.Put(pos, Open)
+	}
+	var bytes int
+	for _, p := range l.pages {
+		bytes += cap(p.sparse) * 2
+		if p.dense != nil {
+			bytes += denseLen
+		}
+	}
+	if bytes > 1024*32 {
+		t.Errorf("1024 answers among 2^30 positions take %d bytes", bytes)
+	}
+}
+
+// A page in either form, full: an answer, or its duplicate, costs no memory.
+func TestNothingAllocates(t *testing.T) {
+	var l Ledger
+	for pos := range uint64(pageLen) {
+		l.Put(pos, Rejected)
+	}
+	l.Put(pageLen*9, Open)
+	var pos uint64
+	if n := testing.AllocsPerRun(1000, func() { l.Put(pos%pageLen, Open); l.Get(pageLen * 9); pos++ }); n != 0 {
+		t.Errorf("%v allocations per answer", n)
+	}
+}
+
+func BenchmarkPut(b *testing.B) {
+	const positions = 1 << 24
+	for _, share := range []float64{0.01, 0.5, 1} {
+		b.Run(fmt.Sprintf("answered=%v", share), func(b *testing.B) {
+			b.ReportAllocs()
+			step := 1 / share
+			var l *Ledger
+			at := math.Inf(1)
+			for b.Loop() {
+				if at >= positions {
+					l, at = new(Ledger), 0
+				}
+				l.Put(uint64(at), Answered)
+				at += step
+			}
+		})
+	}
+}

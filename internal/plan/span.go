@@ -1,0 +1,46 @@
+package plan
+
+import "time"
+
+// Span is the part [From, To) of a plan that is sent in one go: the unit of
+// pacing, of loss accounting and of the send-time index.
+type Span struct {
+	// Serial counts the spans of a scan in the order in which they are taken.
+	Serial uint64
+	// Try counts the passes over the plan: 0 for the first.
+	Try      int
+	From, To uint64
+	// Pending lists the positions of the span that this try still owes, in
+	// ascending order; nil means every one.
+	Pending []uint64
+}
+
+// Len returns the number of probes in the span.
+func (s Span) Len() int {
+	if s.Pending != nil {
+		return len(s.Pending)
+	}
+	return int(s.To - s.From)
+}
+
+// At returns the position of the span's i-th probe.
+func (s Span) At(i int) uint64 {
+	if s.Pending != nil {
+		return s.Pending[i]
+	}
+	return s.From + uint64(i)
+}
+
+// MaxSpan is the most probes in a span: few enough that a span is on the wire
+// within a millisecond on any path, enough to share a system call among.
+const MaxSpan = 128
+
+// SpanLen returns the number of probes per span at a rate in packets per second
+// (0: unlimited) shared by a number of senders: about a millisecond's worth.
+func SpanLen(rate float64, senders int) int {
+	if rate <= 0 {
+		return MaxSpan
+	}
+	perMillisecond := rate * time.Millisecond.Seconds() / float64(senders)
+	return int(min(max(perMillisecond, 1), MaxSpan))
+}

@@ -1,0 +1,35 @@
+package tx
+
+import (
+	"context"
+
+	"golang.org/x/time/rate"
+
+	"synoptic/internal/plan"
+)
+
+// Pacer shares one packet rate among all senders: a token bucket, asked once
+// per span. It is safe for concurrent use.
+//
+// In any window of one second at most rate + burst tokens are given out, and of
+// those given out before it each sender can still have one span to send. The
+// burst is half a percent of the rate, a span at most a tenth of a percent
+// shared among the senders, so the window stays within one percent.
+type Pacer struct{ limiter *rate.Limiter }
+
+// burstShare is the part of a second's packets that a late sender may catch up
+// on; it is what keeps the average rate when the scheduler is late.
+const burstShare = 0.005
+
+// NewPacer returns a pacer for a rate in packets per second; 0 or less means
+// unlimited. Spans of plan.SpanLen(pps, senders) probes fit its burst.
+func NewPacer(pps float64) *Pacer {
+	if pps <= 0 {
+		return &Pacer{rate.NewLimiter(rate.Inf, 0)}
+	}
+	burst := max(int(pps*burstShare), plan.SpanLen(pps, 1))
+	return &Pacer{rate.NewLimiter(rate.Limit(pps), burst)}
+}
+
+// Wait blocks until n packets may leave, or ctx ends.
+func (p *Pacer) Wait(ctx context.Context, n int) error { return p.limiter.WaitN(ctx, n) }

@@ -1,0 +1,169 @@
+// Package tx is the transmit side of a scan: from plan positions to frames on
+// the wire.
+//
+//	1 a sender waits until the pacer lets a span go
+//	2 it takes the next span from the scan
+//	3 it builds the span's frames into its batch         (frame.go, batch.go)
+//	4 it stamps the span with the time, for round trips
+//	5 it hands the batch to its socket in one system call (conn.go)
+//	6 what the machine refused it offers again, until all of the span is sent
+//
+// Every sender is a locked thread with its own socket and buffers; they share
+// only the pacer and the source of spans. Nothing allocates per packet, and
+// nothing is remembered of a probe: the receive side recognises answers by plan
+// and cookie alone.
+package tx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"synoptic/internal/plan"
+)
+
+// Spans hands out the parts of the plan that are to be sent. Its methods are
+// called by all senders at once.
+type Spans interface {
+	// Len is the most probes in a span.
+	Len() int
+	// Next fills s, reusing its Pending, and reports false when there is none
+	// left. A span that was handed out is sent.
+	Next(s *plan.Span) bool
+	// Sending is told just before a span's frames leave.
+	Sending(s *plan.Span, at time.Time)
+}
+
+// Stats counts frames. Generated = Sent + Refused once the senders have
+// stopped; a frame that was refused and offered again was generated twice.
+type Stats struct {
+	Generated   uint64
+	Sent        uint64 // taken by the device
+	Refused     uint64 // refused by this machine
+	Unreachable uint64 // not generated: no link address for the target
+}
+
+type counters struct{ generated, sent, refused, unreachable atomic.Uint64 }
+
+// Transmitter sends spans through one Conn per sender.
+type Transmitter struct {
+	probe  Probe
+	conns  []Conn
+	pacer  *Pacer
+	counts counters
+}
+
+// New returns a transmitter of probes that shares a pacer among its senders,
+// one per conn. The conns stay the caller's to close.
+func New(probe Probe, conns []Conn, pacer *Pacer) *Transmitter {
+	return &Transmitter{probe: probe, conns: conns, pacer: pacer}
+}
+
+// Stats returns the counts so far; safe at any time.
+func (t *Transmitter) Stats() Stats {
+	return Stats{
+		Generated: t.counts.generated.Load(), Sent: t.counts.sent.Load(),
+		Refused: t.counts.refused.Load(), Unreachable: t.counts.unreachable.Load(),
+	}
+}
+
+// Run sends spans until there are none left, ctx ends, or a sender fails, and
+// returns when every sender has stopped. A span once begun is completed, unless
+// its sender failed. It returns nil when ctx ended.
+func (t *Transmitter) Run(ctx context.Context, spans Spans) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	senders := make([]*sender, len(t.conns))
+	for i, conn := range t.conns {
+		framer, err := NewFramer(t.probe)
+		if err != nil {
+			return err
+		}
+		senders[i] = &sender{framer: framer, conn: conn, pacer: t.pacer, counts: &t.counts}
+	}
+	var running sync.WaitGroup
+	errs := make([]error, len(senders))
+	for i, s := range senders {
+		running.Go(func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			if errs[i] = s.run(ctx, spans); errs[i] != nil {
+				cancel(errs[i])
+			}
+		})
+	}
+	running.Wait()
+	return errors.Join(errs...)
+}
+
+type sender struct {
+	framer *Framer
+	conn   Conn
+	pacer  *Pacer
+	counts *counters
+	batch  Batch
+	span   plan.Span
+}
+
+func (s *sender) run(ctx context.Context, spans Spans) error {
+	// The pacer is asked before the span is taken, so that an interrupt leaves
+	// no span taken and not sent.
+	for s.pacer.Wait(ctx, spans.Len()) == nil && spans.Next(&s.span) {
+		s.counts.unreachable.Add(uint64(s.batch.fill(s.framer, s.span)))
+		spans.Sending(&s.span, time.Now())
+		if err := s.flush(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// How long a sender keeps offering a frame that the machine refuses: the first
+// times at once, because a device's queue empties within microseconds, then
+// with pauses, until it must be taken for a dead device.
+const (
+	eagerOffers = 16
+	offerPause  = 50 * time.Microsecond
+	giveUpAfter = 5 * time.Second
+)
+
+// flush sends the batch to its end.
+func (s *sender) flush() error {
+	var since time.Time // of the first refusal in a row
+	offers := 0
+	s.counts.generated.Add(uint64(s.batch.n))
+	for from := 0; from < s.batch.n; {
+		taken, err := s.conn.Send(&s.batch, from)
+		s.counts.sent.Add(uint64(taken))
+		from += taken
+		if err == nil {
+			continue
+		}
+		s.counts.refused.Add(1)
+		if !errors.Is(err, ErrRefused) {
+			// The frames behind the refused one were built for nothing.
+			s.counts.refused.Add(uint64(s.batch.n - from - 1))
+			return err
+		}
+		s.counts.generated.Add(1) // the refused frame, once more
+		if taken > 0 {
+			offers = 0
+		}
+		switch offers++; {
+		case offers == 1:
+			since = time.Now()
+		case offers < eagerOffers:
+			runtime.Gosched()
+		case time.Since(since) > giveUpAfter:
+			s.counts.refused.Add(uint64(s.batch.n - from))
+			return fmt.Errorf("send: the device took no frame for %v: %w", giveUpAfter, err)
+		default:
+			time.Sleep(offerPause)
+		}
+	}
+	return nil
+}

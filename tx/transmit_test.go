@@ -1,0 +1,253 @@
+package tx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"synoptic/internal/method"
+	"synoptic/internal/plan"
+	"synoptic/internal/wire"
+)
+
+// wholePlan hands out a plan in spans, as a scan's first pass does.
+type wholePlan struct {
+	mu      sync.Mutex
+	next    uint64
+	to      uint64
+	spanLen int
+	stamped int
+}
+
+func (w *wholePlan) Len() int { return w.spanLen }
+
+func (w *wholePlan) Next(s *plan.Span) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s.From = w.next
+	w.next += min(uint64(w.spanLen), w.to-w.next)
+	s.To = w.next
+	return s.Len() > 0
+}
+
+func (w *wholePlan) Sending(s *plan.Span, at time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stamped += s.Len()
+}
+
+// memory is a Conn that remembers which targets it was given, and refuses as
+// it is told.
+type memory struct {
+	sent   map[netip.AddrPort]int
+	refuse func(call int) (take int, err error) // take: frames before the refusal
+	calls  int
+	times  []time.Time
+}
+
+func (m *memory) Send(b *Batch, from int) (int, error) {
+	m.calls++
+	take, err := b.Len()-from, error(nil)
+	if m.refuse != nil {
+		var n int
+		if n, err = m.refuse(m.calls); err != nil {
+			take = min(n, take-1)
+		}
+	}
+	var p wire.Packet
+	for i := from; i < from+take; i++ {
+		frame, _ := b.Frame(i)
+		p.Decode(frame, wire.Ethernet)
+		m.sent[netip.AddrPortFrom(p.Dst, p.TCP.DstPort)]++
+		m.times = append(m.times, time.Now())
+	}
+	return take, err
+}
+
+func (m *memory) Close() error { return nil }
+
+func newMemory() *memory { return &memory{sent: map[netip.AddrPort]int{}} }
+
+func run(t *testing.T, ctx context.Context, p *plan.Plan, spanLen int, pacer *Pacer, conns ...*memory) (Stats, error) {
+	t.Helper()
+	pr := probe(p, method.Table[0], wire.Ethernet)
+	var list []Conn
+	for _, c := range conns {
+		list = append(list, c)
+	}
+	tr := New(pr, list, pacer)
+	err := tr.Run(ctx, &wholePlan{to: p.Len(), spanLen: spanLen})
+	return tr.Stats(), err
+}
+
+func once(t *testing.T, p *plan.Plan, conns ...*memory) {
+	t.Helper()
+	total := map[netip.AddrPort]int{}
+	for _, c := range conns {
+		for ap, n := range c.sent {
+			total[ap] += n
+		}
+	}
+	if len(total) != int(p.Len()) {
+		t.Errorf("%d endpoints probed of %d", len(total), p.Len())
+	}
+	for ap, n := range total {
+		if n != 1 {
+			t.Errorf("%v probed %d times", ap, n)
+		}
+	}
+}
+
+func TestEachEndpointIsProbedOnceByAnyNumberOfSenders(t *testing.T) {
+	p := newPlan(t, "1-100", "10.0.0.0/26", "2001:db8::/122")
+	for senders := 1; senders <= 3; senders++ {
+		conns := []*memory{newMemory(), newMemory(), newMemory()}[:senders]
+		stats, err := run(t, t.Context(), p, 17, NewPacer(0), conns...)
+		if err != nil || stats != (Stats{Generated: p.Len(), Sent: p.Len()}) {
+			t.Errorf("%d senders: %+v, %v", senders, stats, err)
+		}
+		once(t, p, conns...)
+	}
+}
+
+func TestRefusedFramesAreOfferedAgainNeverSkipped(t *testing.T) {
+	p := newPlan(t, "1-100", "10.0.0.0/26")
+	c := newMemory()
+	c.refuse = func(call int) (int, error) {
+		switch call % 4 {
+		case 0:
+			return 0, ErrRefused
+		case 1:
+			return 5, ErrRefused
+		}
+		return 0, nil
+	}
+	stats, err := run(t, t.Context(), p, 128, NewPacer(0), c)
+	if err != nil || stats.Sent != p.Len() || stats.Refused == 0 || stats.Generated != stats.Sent+stats.Refused {
+		t.Errorf("%+v, %v", stats, err)
+	}
+	once(t, p, c)
+}
+
+func TestDeadDeviceEndsTheRunWithBalancedBooks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlan(t, "1-100", "10.0.0.0/26")
+		c := newMemory()
+		c.refuse = func(call int) (int, error) {
+			if call > 10 {
+				return 0, ErrRefused
+			}
+			return 0, nil
+		}
+		begin := time.Now()
+		stats, err := run(t, t.Context(), p, 128, NewPacer(0), c)
+		if !errors.Is(err, ErrRefused) || stats.Sent != 10*128 || stats.Generated != stats.Sent+stats.Refused {
+			t.Errorf("%+v, %v", stats, err)
+		}
+		if took := time.Since(begin); took > giveUpAfter+time.Second {
+			t.Errorf("gave up after %v", took)
+		}
+	})
+}
+
+func TestFailedSenderStopsTheOthersWithBalancedBooks(t *testing.T) {
+	p := newPlan(t, "1-1000", "10.0.0.0/20")
+	broken := errors.New("interface gone")
+	bad, good := newMemory(), newMemory()
+	bad.refuse = func(call int) (int, error) { return 3, broken }
+	good.refuse = func(int) (int, error) { time.Sleep(50 * time.Microsecond); return 0, nil }
+	stats, err := run(t, t.Context(), p, 128, NewPacer(0), good, bad)
+	if !errors.Is(err, broken) || stats.Generated != stats.Sent+stats.Refused || stats.Sent == p.Len() {
+		t.Errorf("%+v, %v", stats, err)
+	}
+}
+
+// With the real limiter and a clock that jumps, because the scheduler is late
+// every so often: any window of one second, ends included, holds at most one
+// percent more than the rate, and the average keeps up with it.
+func TestAnySecondStaysWithinTheRate(t *testing.T) {
+	for _, tt := range []struct {
+		rate    float64
+		senders int
+	}{{1000, 1}, {10_000, 1}, {10_000, 3}, {250_000, 2}} {
+		t.Run(fmt.Sprintf("rate=%v/senders=%d", tt.rate, tt.senders), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				seconds := 3
+				p := newPlan(t, fmt.Sprintf("1-%d", int(tt.rate)*seconds/64), "10.0.0.0/26")
+				var conns []*memory
+				for i := range tt.senders {
+					c := newMemory()
+					c.refuse = func(call int) (int, error) {
+						if call%97 == i {
+							time.Sleep(4 * time.Millisecond) // late, within the burst
+						}
+						return 0, nil
+					}
+					conns = append(conns, c)
+				}
+				begin := time.Now()
+				if _, err := run(t, t.Context(), p, plan.SpanLen(tt.rate, tt.senders), NewPacer(tt.rate), conns...); err != nil {
+					t.Fatal(err)
+				}
+				took := time.Since(begin).Seconds()
+				if rate := float64(p.Len()) / took; rate < tt.rate*0.99 || rate > tt.rate*1.01 {
+					t.Errorf("average %.0f packets a second, want %.0f", rate, tt.rate)
+				}
+				checkWindows(t, tt.rate, conns)
+			})
+		})
+	}
+}
+
+func checkWindows(t *testing.T, rate float64, conns []*memory) {
+	t.Helper()
+	perMicrosecond := map[int64]int{}
+	last := int64(0)
+	var origin time.Time
+	for _, c := range conns {
+		if len(c.times) > 0 && (origin.IsZero() || c.times[0].Before(origin)) {
+			origin = c.times[0]
+		}
+	}
+	for _, c := range conns {
+		for _, at := range c.times {
+			us := at.Sub(origin).Microseconds()
+			perMicrosecond[us]++
+			last = max(last, us)
+		}
+	}
+	worst, window := 0, 0
+	for us := int64(0); us <= last; us++ {
+		window += perMicrosecond[us]
+		window -= perMicrosecond[us-1_000_001]
+		worst = max(worst, window)
+	}
+	if float64(worst) > rate*1.01 {
+		t.Errorf("a second with %d packets at a rate of %.0f", worst, rate)
+	}
+}
+
+func TestInterruptLeavesNoSpanHalfSent(t *testing.T) {
+	p := newPlan(t, "1-100", "10.0.0.0/20")
+	ctx, cancel := context.WithCancel(t.Context())
+	c := newMemory()
+	c.refuse = func(call int) (int, error) {
+		if call == 50 {
+			cancel()
+		}
+		return 0, nil
+	}
+	tr := New(probe(p, method.Table[0], wire.Ethernet), []Conn{c}, NewPacer(1e6))
+	spans := &wholePlan{to: p.Len(), spanLen: 100}
+	if err := tr.Run(ctx, spans); err != nil {
+		t.Fatal(err)
+	}
+	if s := tr.Stats(); s.Sent != spans.next || s.Sent == p.Len() || spans.stamped != int(s.Sent) {
+		t.Errorf("%+v, %d handed out, %d stamped", s, spans.next, spans.stamped)
+	}
+}
