@@ -1,0 +1,112 @@
+package scan
+
+import (
+	"errors"
+	"net/netip"
+
+	"synoptic/internal/netif"
+	"synoptic/internal/wire"
+	"synoptic/rx"
+	"synoptic/tx"
+)
+
+// Network is an open way to the targets and back: what a scan sends through and
+// listens to. Dial opens a real one; tests make their own.
+type Network struct {
+	rx.Match         // what answers look like; its sources are the probes'
+	PortStep uint16  // 1: each try has a source port of its own
+	MAC      [6]byte // the sender, on Ethernet
+	TTL      uint8   // of the probes; 0: the default
+	Conns    []tx.Conn
+	Source   rx.Source
+
+	// NextHop gives a target's link address on Ethernet, nil elsewhere.
+	NextHop func(netip.Addr) (mac [6]byte, ok bool)
+}
+
+// Options of a real network.
+type Options struct {
+	Path *netif.Path
+	// SourcePort of the first try, and how many tries have one of their own
+	// from there on: 1 makes all tries share it.
+	SourcePort, Ports uint16
+	Senders           int
+	TTL               uint8
+}
+
+// Dial opens the sockets of a scan along a path. When it returns, the receiver
+// misses nothing that arrives. All sockets are opened on the calling thread, in
+// whose network namespace they stay.
+func Dial(o Options) (_ *Network, err error) {
+	n := &Network{
+		Match: rx.Match{
+			Source4: o.Path.Source4, Source6: o.Path.Source6,
+			Port: o.SourcePort, Ports: o.Ports, Link: wire.Ethernet,
+		},
+		MAC: o.Path.MAC, TTL: o.TTL,
+	}
+	if o.Ports > 1 {
+		n.PortStep = 1
+	}
+	defer func() {
+		if err != nil {
+			n.Close()
+		}
+	}()
+	// Frames on lo have an Ethernet header too, when they are received.
+	ring, err := rx.OpenRing(o.Path.Name, n.Match)
+	if err != nil {
+		return nil, err
+	}
+	n.Source = ring
+	if o.Path.Kind == netif.Ethernet {
+		n.NextHop = o.Path.NextHop
+	}
+	for range o.Senders {
+		var conn tx.Conn
+		if o.Path.Kind == netif.Loopback {
+			conn, err = tx.DialLocal(o.Path.Source4.IsValid(), o.Path.Source6.IsValid())
+		} else {
+			conn, err = tx.DialPacket(o.Path.Index, o.Path.Name)
+		}
+		if err != nil {
+			return nil, err
+		}
+		n.Conns = append(n.Conns, conn)
+	}
+	return n, nil
+}
+
+// Close closes all sockets.
+func (n *Network) Close() error {
+	var errs []error
+	for _, c := range n.Conns {
+		errs = append(errs, c.Close())
+	}
+	if n.Source != nil {
+		errs = append(errs, n.Source.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// probe returns how the probes of a scan look on this network.
+func (n *Network) probe(s *Scan) tx.Probe {
+	p := tx.Probe{
+		Plan: s.cfg.Plan, Method: s.cfg.Method, Key: s.key,
+		Source4: n.Source4, Source6: n.Source6, SourcePort: n.Port, PortStep: n.PortStep, TTL: n.TTL,
+		Link: wire.Ethernet, MAC: n.MAC, NextHop: n.NextHop,
+	}
+	if n.NextHop == nil {
+		p.Link = wire.Raw
+	}
+	return p
+}
+
+// reaches tells whether a target has a link address, or needs none.
+func (n *Network) reaches(a netip.Addr) bool {
+	if n.NextHop == nil {
+		return true
+	}
+	_, ok := n.NextHop(a)
+	return ok
+}

@@ -1,0 +1,56 @@
+package scan
+
+import (
+	"sync"
+	"time"
+
+	"synoptic/internal/plan"
+)
+
+// pass hands out the spans of one try over the plan: all positions first, then
+// what the ledger still misses. It implements tx.Spans.
+type pass struct {
+	scan    *Scan
+	try     int
+	spanLen int
+	mu      sync.Mutex
+	next    uint64 // position
+	to      uint64
+}
+
+func (s *Scan) newPass(try int) *pass {
+	p := &pass{scan: s, try: try, spanLen: plan.SpanLen(s.cfg.Rate, s.cfg.Senders), to: s.limit}
+	if try > 0 {
+		p.to = s.probed.Load()
+	}
+	s.times.begin(try)
+	return p
+}
+
+// Len implements tx.Spans.
+func (p *pass) Len() int { return p.spanLen }
+
+// Next implements tx.Spans.
+func (p *pass) Next(s *plan.Span) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s.Try, s.From = p.try, p.next
+	if p.try == 0 {
+		p.next += min(uint64(p.spanLen), p.to-p.next)
+		p.scan.probed.Store(p.next)
+	} else {
+		if s.Pending == nil {
+			s.Pending = make([]uint64, 0, p.spanLen)
+		}
+		s.Pending, p.next = p.scan.answers.Pending(p.next, p.to, s.Pending[:0])
+	}
+	s.To = p.next
+	if s.Len() == 0 {
+		return false
+	}
+	s.Serial = p.scan.times.take(s.From)
+	return true
+}
+
+// Sending implements tx.Spans.
+func (p *pass) Sending(s *plan.Span, at time.Time) { p.scan.times.stamp(s.Serial, at.UnixNano()) }

@@ -1,0 +1,276 @@
+// Package scan is one run of the scanner, from a plan to closed books:
+//
+//	plan -> receiver ready -> spans out -> cooldown -> (retries) -> silence -> summary
+//
+// Three parties run at once and share nothing but plan, key and ledger: the
+// senders (package tx) walk the plan, the receiver (package rx) turns packets
+// into replies, and the bookkeeper here enters replies into the ledger and
+// records into the sink. A run always ends: every wait has a bound.
+package scan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"synoptic/internal/cookie"
+	"synoptic/internal/ledger"
+	"synoptic/internal/method"
+	"synoptic/internal/plan"
+	"synoptic/internal/result"
+	"synoptic/rx"
+	"synoptic/tx"
+)
+
+// Config is what a scan is to do.
+type Config struct {
+	Plan   *plan.Plan
+	Method *method.Method
+	Seed   uint64 // the cookie key derives from it; the plan was made with it
+
+	Rate      float64       // packets per second, 0: unlimited
+	Senders   int           // threads that send, at least 1
+	Retries   int           // further tries for what did not answer
+	Wait      time.Duration // the longest wait for answers after the last probe
+	MaxProbes uint64        // positions to visit at most, 0: all
+	// Silence asks for records of what silence means where that is filtered.
+	// Open|filtered is always recorded.
+	Silence bool
+}
+
+// Sink takes the records of a scan, from one goroutine.
+type Sink interface {
+	// Record takes a record, which is reused after the call. An endpoint is
+	// recorded again only with a better state (closed, then open).
+	Record(*result.Record) error
+	// Flush is called whenever there is a pause.
+	Flush() error
+}
+
+// Scan is one run. Make it with New, then Run it once.
+type Scan struct {
+	cfg   Config
+	net   *Network
+	key   cookie.Key
+	limit uint64 // positions to visit
+
+	send    *tx.Transmitter
+	receive *rx.Receiver
+	answers ledger.Ledger
+	hosts   ledger.Ledger // by host key: see silence.go
+	times   *sendTimes
+	rtt     histogram
+
+	progressed chan struct{} // has room for one token, sent when an answer came
+	duplicates atomic.Uint64
+	probed     atomic.Uint64 // positions handed out in the first pass
+	missing    atomic.Uint64 // positions of the first pass without link address
+	try        atomic.Int64
+	failed     atomic.Bool   // sink or receiver
+	state      atomic.Value  // string: what the scan is doing
+	started    atomic.Int64  // ns since the epoch
+	sending    time.Duration // time spent in passes
+}
+
+// New prepares a scan over an open network. The caller closes the network after
+// Run.
+func New(cfg Config, net *Network) (*Scan, error) {
+	if cfg.Plan.Len() == 0 {
+		return nil, errors.New("this shard has no endpoints: there are more shards than endpoints")
+	}
+	s := &Scan{cfg: cfg, net: net, key: cookie.NewKey(cfg.Seed), progressed: make(chan struct{}, 1)}
+	s.limit = cfg.Plan.Len()
+	if cfg.MaxProbes > 0 {
+		s.limit = min(s.limit, cfg.MaxProbes)
+	}
+	s.times = newSendTimes()
+	s.send = tx.New(net.probe(s), net.Conns, tx.NewPacer(cfg.Rate))
+	s.receive = rx.New(net.Source, &rx.Classifier{Plan: cfg.Plan, Method: cfg.Method, Key: s.key, Match: net.Match})
+	s.state.Store("starting")
+	return s, nil
+}
+
+// Run scans until all is answered, or silent for long enough, or ctx ends, and
+// gives every record to the sink. Its error is what went wrong with this
+// machine, the network or the sink; an end of ctx is none. The Summary is valid
+// in every case.
+func (s *Scan) Run(ctx context.Context, sink Sink) (Summary, error) {
+	s.started.Store(time.Now().UnixNano())
+	sendCtx, stop := context.WithCancel(ctx)
+	defer stop()
+	// What ends the run early, besides ctx: a failed sink or receiver.
+	abort := func() {
+		s.failed.Store(true)
+		stop()
+	}
+	receiveCtx, hangUp := context.WithCancel(context.Background())
+	defer hangUp()
+
+	var running sync.WaitGroup
+	var receiveErr, sinkErr error
+	running.Go(func() {
+		if receiveErr = s.receive.Run(receiveCtx); receiveErr != nil {
+			abort()
+		}
+	})
+	running.Go(func() { sinkErr = s.keepBooks(sink, abort) })
+
+	sendErr := s.passes(sendCtx)
+	hangUp()
+	running.Wait()
+
+	err := errors.Join(sendErr, receiveErr, sinkErr)
+	if err == nil {
+		s.state.Store("concluding")
+		err = s.concludeSilence(sink)
+	}
+	if sinkErr == nil {
+		err = errors.Join(err, sink.Flush())
+	}
+	s.state.Store("done")
+	summary, booksErr := s.summary(ctx.Err() != nil)
+	return summary, errors.Join(err, booksErr)
+}
+
+// passes sends the first pass and the retries, each followed by its cooldown.
+func (s *Scan) passes(ctx context.Context) error {
+	for try := range s.cfg.Retries + 1 {
+		s.try.Store(int64(try))
+		s.state.Store("sending")
+		begin := time.Now()
+		pass := s.newPass(try)
+		err := s.send.Run(ctx, pass)
+		s.sending += time.Since(begin)
+		if err != nil {
+			return err
+		}
+		if try == 0 {
+			s.missing.Store(s.send.Stats().Unreachable)
+		}
+		s.state.Store("waiting")
+		if s.cooldown(time.Now()) || ctx.Err() != nil {
+			return nil
+		}
+	}
+	return nil
+}
+
+// Bounds of the cooldown.
+const (
+	// Nothing was ever answered, so no round trip is known: the initial
+	// retransmission time-out of RFC 6298 section 2.
+	blindCooldown = time.Second
+	// A little more than twice the largest round trip seen.
+	leastCooldown = 250 * time.Millisecond
+)
+
+// cooldown waits for answers to what was sent until now, and reports whether
+// everything is answered. An interrupted scan still waits; one whose sink or
+// receiver failed does not.
+func (s *Scan) cooldown(since time.Time) bool {
+	for {
+		if s.answered() {
+			return true
+		}
+		wait := blindCooldown
+		if s.answers.Len() > 0 {
+			wait = leastCooldown + 2*s.rtt.max()
+		}
+		left := time.Until(since.Add(min(wait, s.cfg.Wait)))
+		if left <= 0 || s.failed.Load() {
+			return false
+		}
+		timer := time.NewTimer(min(left, 20*time.Millisecond))
+		select {
+		case <-s.progressed:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// answered reports whether every position that was probed has an answer.
+func (s *Scan) answered() bool {
+	return s.answers.Len()+s.missing.Load() >= s.probed.Load()
+}
+
+// keepBooks enters replies into the ledger and records into the sink until the
+// receiver is done. After a sink's error it goes on counting.
+func (s *Scan) keepBooks(sink Sink, abort func()) error {
+	var sinkErr error
+	record := result.Record{Method: s.cfg.Method.Name}
+	for batch := range s.receive.Replies() {
+		for i := range batch {
+			if s.enter(&batch[i], &record) && sinkErr == nil {
+				sinkErr = sink.Record(&record)
+			}
+		}
+		s.receive.Release(batch)
+		if sinkErr == nil {
+			sinkErr = sink.Flush()
+		}
+		if sinkErr != nil {
+			abort()
+		}
+		select {
+		case s.progressed <- struct{}{}:
+		default:
+		}
+	}
+	if sinkErr != nil {
+		return fmt.Errorf("write results: %w", sinkErr)
+	}
+	return nil
+}
+
+// enter puts a reply into the ledger; it reports whether it is news, and then
+// fills the record.
+func (s *Scan) enter(reply *rx.Reply, record *result.Record) bool {
+	outcome := s.answers.Put(reply.Pos, markOf(reply.State))
+	if outcome == ledger.Duplicate {
+		s.duplicates.Add(1)
+		return false
+	}
+	rtt := s.roundTrip(reply)
+	if rtt > 0 {
+		s.rtt.add(rtt)
+	}
+	if outcome == ledger.New {
+		s.hosts.Put(s.hostKey(reply.Target.Addr()), hostAlive)
+	}
+	record.Time = time.Unix(0, reply.Time)
+	record.Addr = reply.Target
+	record.State, record.Reason, record.Suspect = reply.State, reply.Reason, reply.Suspect
+	record.TTL, record.Window = reply.TTL, reply.Window
+	record.RTT, record.ReasonIP = rtt, reply.ReasonIP
+	return true
+}
+
+// roundTrip returns the time from the probe's span to its answer, 0 if unknown:
+// too long ago, or not told apart from another try of the same endpoint
+// (Karn's algorithm, RFC 6298 section 3).
+func (s *Scan) roundTrip(reply *rx.Reply) time.Duration {
+	if s.net.PortStep == 0 && s.try.Load() > 0 {
+		return 0
+	}
+	sent := s.times.of(reply.Try, reply.Pos)
+	if sent == 0 {
+		return 0
+	}
+	// The span is stamped before it leaves; clocks may step.
+	return max(time.Duration(reply.Time-sent), time.Microsecond)
+}
+
+// markOf ranks a state in the ledger.
+func markOf(state result.State) ledger.Mark {
+	switch state {
+	case result.Open:
+		return ledger.Open
+	case result.Filtered:
+		return ledger.Rejected
+	}
+	return ledger.Answered
+}

@@ -1,0 +1,77 @@
+package scan
+
+import (
+	"net/netip"
+	"time"
+
+	"synoptic/internal/ledger"
+	"synoptic/internal/result"
+)
+
+// The ledger of hosts has one mark for each address that gave a sign of life,
+// and a higher one once its silent ports are listed.
+const (
+	hostAlive  = ledger.Rejected
+	hostListed = ledger.Answered
+)
+
+// hostKey is an address's rank among the targets; where ranks exceed 64 bits,
+// both halves are folded, and hosts are told apart with overwhelming
+// probability only: 2^32 hosts found would meet one collision.
+func (s *Scan) hostKey(a netip.Addr) uint64 {
+	rank, _ := s.cfg.Plan.Targets().Rank(a)
+	return rank.Lo ^ rank.Hi*0x9e3779b97f4a7c15
+}
+
+// concludeSilence records what the last try's silence means: open|filtered for
+// the silent ports of living hosts where an open port would keep silent, and
+// filtered for every silent port where it would not, if that was asked for.
+func (s *Scan) concludeSilence(sink Sink) error {
+	record := result.Record{
+		Time: time.Now(), State: s.cfg.Method.Silence, Reason: result.NoResponse, Method: s.cfg.Method.Name,
+	}
+	if s.cfg.Method.SilentWhenOpen() {
+		return s.silentPortsOfLivingHosts(sink, &record)
+	}
+	if !s.cfg.Silence {
+		return nil
+	}
+	pending, from := make([]uint64, 0, 1024), uint64(0)
+	for from < s.probed.Load() {
+		pending, from = s.answers.Pending(from, s.probed.Load(), pending[:0])
+		for _, pos := range pending {
+			record.Addr = s.cfg.Plan.At(pos)
+			if !s.net.reaches(record.Addr.Addr()) {
+				continue
+			}
+			if err := sink.Record(&record); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Scan) silentPortsOfLivingHosts(sink Sink, record *result.Record) error {
+	plan, ports := s.cfg.Plan, s.cfg.Plan.Ports()
+	if ports.Len() == 1 {
+		return nil // a host's only port either answered, or is no sign of life
+	}
+	for pos := range s.answers.All() {
+		host := plan.At(pos).Addr()
+		if s.hosts.Put(s.hostKey(host), hostListed) == ledger.Duplicate {
+			continue
+		}
+		for i := range ports.Len() {
+			record.Addr = netip.AddrPortFrom(host, ports.At(i))
+			silent, ok := plan.Position(record.Addr)
+			if !ok || silent >= s.probed.Load() || s.answers.Get(silent) != ledger.None {
+				continue
+			}
+			if err := sink.Record(record); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,125 @@
+// Package rx is the receive side of a scan: from frames on the wire to
+// validated replies.
+//
+//	1 the kernel's filter lets possible answers into the ring (filter.go, ring.go)
+//	2 the receiver reads packet after packet, without copying
+//	3 the classifier decodes it, finds its place in the plan, checks its cookie
+//	  and asks the method's table what it means             (classify.go)
+//	4 valid replies go on in batches; the rest is counted
+//
+// The receiver is one goroutine that never waits for the transmit side.
+// Nothing allocates per packet: batches are reused.
+package rx
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+)
+
+// Source yields received packets.
+type Source interface {
+	// Read returns the next packet and when it arrived; the bytes are valid
+	// until the next call. It returns ErrIdle when none came for a few
+	// milliseconds.
+	Read() (data []byte, at time.Time, err error)
+	// Drops returns how many packets that passed the filter were lost for want
+	// of room since the source was opened; safe beside Read.
+	Drops() (uint64, error)
+	Close() error
+}
+
+// ErrIdle is returned by a Source when nothing arrived for a while.
+var ErrIdle = errors.New("no packet yet")
+
+// Replies travel together: at most so many, and none waits longer than so for
+// its batch to fill.
+const (
+	batchLen  = 256
+	batchTime = 4 * time.Millisecond
+)
+
+// Stats counts received packets: Received is the sum of the others.
+type Stats struct {
+	Received, Valid, BadCookie, OutOfPlan, Foreign uint64
+}
+
+// Receiver reads a source and yields the replies in it.
+type Receiver struct {
+	source   Source
+	class    *Classifier
+	received atomic.Uint64
+	counts   [outcomes]atomic.Uint64
+	full     chan []Reply
+	free     chan []Reply
+}
+
+// New returns a receiver; the source stays the caller's to close.
+func New(source Source, class *Classifier) *Receiver {
+	const batches = 8
+	r := &Receiver{source: source, class: class, full: make(chan []Reply, batches), free: make(chan []Reply, batches)}
+	for range batches {
+		r.free <- make([]Reply, 0, batchLen)
+	}
+	return r
+}
+
+// Replies yields batches of replies until Run has returned. Each goes back to
+// the receiver by Release.
+func (r *Receiver) Replies() <-chan []Reply { return r.full }
+
+// Release gives a batch back.
+func (r *Receiver) Release(batch []Reply) { r.free <- batch[:0] }
+
+// Stats returns the counts so far; safe at any time.
+func (r *Receiver) Stats() Stats {
+	return Stats{
+		Received:  r.received.Load(),
+		Valid:     r.counts[Valid].Load(),
+		BadCookie: r.counts[BadCookie].Load(),
+		OutOfPlan: r.counts[OutOfPlan].Load(),
+		Foreign:   r.counts[Foreign].Load(),
+	}
+}
+
+// Run receives until ctx ends, which returns nil, or the source fails, and then
+// closes the channel of Replies. A batch leaves when it is full or the source
+// is idle, so a lone answer waits for milliseconds at most.
+func (r *Receiver) Run(ctx context.Context) error {
+	defer close(r.full)
+	batch := <-r.free
+	for {
+		data, at, err := r.source.Read()
+		switch {
+		case err == nil:
+			r.received.Add(1)
+			batch = batch[:len(batch)+1]
+			reply := &batch[len(batch)-1]
+			outcome := r.class.Classify(data, reply)
+			r.counts[outcome].Add(1)
+			if outcome != Valid {
+				batch = batch[:len(batch)-1]
+				continue
+			}
+			reply.Time = at.UnixNano()
+			if len(batch) < batchLen && reply.Time-batch[0].Time < int64(batchTime) {
+				continue
+			}
+		case errors.Is(err, ErrIdle):
+			if ctx.Err() != nil {
+				if len(batch) > 0 {
+					r.full <- batch
+				}
+				return nil
+			}
+			if len(batch) == 0 {
+				continue
+			}
+		default:
+			return err
+		}
+		r.full <- batch
+		batch = <-r.free
+	}
+}
