@@ -73,6 +73,7 @@ type Scan struct {
 	state      atomic.Value  // string: what the scan is doing
 	started    atomic.Int64  // ns since the epoch
 	sending    time.Duration // time spent in passes
+	allReset   uint64        // hosts that reset every port
 }
 
 // New prepares a scan over an open network. The caller closes the network after

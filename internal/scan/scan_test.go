@@ -129,6 +129,23 @@ func TestOpenFilteredNeedsASignOfLife(t *testing.T) {
 	})
 }
 
+func TestHostsThatResetEveryPortAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, want := range map[string]uint64{"fin": 2, "null": 2, "syn": 0} {
+			net := newMemory(func(ap netip.AddrPort) result.State {
+				if last := ap.Addr().As4()[3]; last < 2 || last == 2 && ap.Port() > 3 {
+					return result.Closed
+				}
+				return result.Unknown
+			})
+			sum, err := run(t, t.Context(), config(newPlan(t, "1-10", "10.0.0.0/28"), name), net.network(1), &records{})
+			if err != nil || sum.HostsAllReset != want || sum.HostsAlive != 3 {
+				t.Errorf("%s: %+v, %v", name, sum, err)
+			}
+		}
+	})
+}
+
 func TestRetriesFindWhatFirstTriesLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, tt := range []struct{ retries, lost, open int }{{0, 1, 0}, {1, 1, 256}, {1, 2, 0}, {3, 2, 256}} {

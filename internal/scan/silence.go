@@ -52,6 +52,8 @@ func (s *Scan) concludeSilence(sink Sink) error {
 	return nil
 }
 
+// silentPortsOfLivingHosts records them, and counts the hosts that have none:
+// a stack that resets whatever the port's state makes these methods blind.
 func (s *Scan) silentPortsOfLivingHosts(sink Sink, record *result.Record) error {
 	plan, ports := s.cfg.Plan, s.cfg.Plan.Ports()
 	if ports.Len() == 1 {
@@ -62,15 +64,25 @@ func (s *Scan) silentPortsOfLivingHosts(sink Sink, record *result.Record) error 
 		if s.hosts.Put(s.hostKey(host), hostListed) == ledger.Duplicate {
 			continue
 		}
+		probed, reset := 0, 0
 		for i := range ports.Len() {
 			record.Addr = netip.AddrPortFrom(host, ports.At(i))
-			silent, ok := plan.Position(record.Addr)
-			if !ok || silent >= s.probed.Load() || s.answers.Get(silent) != ledger.None {
+			pos, ok := plan.Position(record.Addr)
+			if !ok || pos >= s.probed.Load() {
 				continue
 			}
-			if err := sink.Record(record); err != nil {
-				return err
+			probed++
+			switch s.answers.Get(pos) {
+			case ledger.None:
+				if err := sink.Record(record); err != nil {
+					return err
+				}
+			case ledger.Answered:
+				reset++
 			}
+		}
+		if probed > 1 && reset == probed {
+			s.allReset++
 		}
 	}
 	return nil

@@ -75,6 +75,9 @@ type Summary struct {
 	Rejected   uint64 `json:"rejected"`          // an ICMP error
 	Silent     uint64 `json:"silent"`
 	HostsAlive uint64 `json:"hosts_alive"`
+	// Hosts that reset each of at least two probed ports, counted where an open
+	// port should keep silent: their stacks probably do so for open ones too.
+	HostsAllReset uint64 `json:"hosts_all_reset"`
 
 	RTTMedian time.Duration `json:"rtt_median_ns"`
 	RTT99     time.Duration `json:"rtt_p99_ns"`
@@ -100,8 +103,8 @@ func (s *Scan) summary(interrupted bool) (Summary, error) {
 		Received: received.Received, Valid: received.Valid - duplicates, Duplicate: duplicates,
 		BadCookie: received.BadCookie, OutOfPlan: received.OutOfPlan, Foreign: received.Foreign, Dropped: dropped,
 		Open: s.answers.Count(ledger.Open), Answered: s.answers.Count(ledger.Answered), Rejected: s.answers.Count(ledger.Rejected),
-		HostsAlive: s.hosts.Len(),
-		RTTMedian:  s.rtt.quantile(0.5), RTT99: s.rtt.quantile(0.99),
+		HostsAlive: s.hosts.Len(), HostsAllReset: s.allReset,
+		RTTMedian: s.rtt.quantile(0.5), RTT99: s.rtt.quantile(0.99),
 	}
 	sum.Silent = sum.Probed - min(sum.Probed, s.answers.Len())
 	if seconds := s.sending.Seconds(); seconds > 0 {

@@ -1,0 +1,91 @@
+package scan
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+
+	"synoptic/internal/method"
+	"synoptic/internal/netif"
+	"synoptic/internal/plan"
+	"synoptic/internal/result"
+)
+
+// requireRoot skips on a laptop and fails in CI.
+func requireRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatal("raw sockets need root")
+	}
+	t.Skip("raw sockets need root")
+}
+
+// overSockets runs a scan over real sockets.
+func overSockets(t *testing.T, p *plan.Plan, name string, retries int) ([]result.Record, Summary) {
+	t.Helper()
+	path, err := netif.Resolve(t.Context(), p.Targets(), netif.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, err := netif.SourcePorts(retries+1, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	network, err := Dial(Options{Path: path, SourcePort: port, Ports: uint16(retries + 1), Senders: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer network.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	sink := &records{}
+	sum, err := run(t, ctx, Config{
+		Plan: p, Method: method.ByName(name), Seed: 1, Senders: 1, Retries: retries, Wait: time.Second, Silence: true,
+	}, network, sink)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sink.all, sum
+}
+
+// Every raw method works on loopback, against this machine's own kernel.
+func TestLoopback(t *testing.T) {
+	requireRoot(t)
+	for _, host := range []string{"127.0.0.1", "127.1.2.3", "::1"} {
+		addr := netip.MustParseAddr(host)
+		listener, err := net.Listen("tcp", netip.AddrPortFrom(addr, 0).String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close()
+		open := listener.Addr().(*net.TCPAddr).AddrPort()
+		for _, m := range method.Table {
+			t.Run(m.Name+"/"+host, func(t *testing.T) {
+				p := newPlan(t, "1-65535", host)
+				all, sum := overSockets(t, p, m.Name, 1)
+				states := (&records{all: all}).states(t)
+				if len(states) != 65535 {
+					t.Fatalf("%d ports have a state: %+v", len(states), sum)
+				}
+				want := map[string]result.State{"syn": result.Open, "null": result.OpenFiltered, "fin": result.OpenFiltered,
+					"xmas": result.OpenFiltered, "maimon": result.Closed, "ack": result.Unfiltered, "window": result.Closed}[m.Name]
+				if got := states[open]; got != want {
+					t.Errorf("the open port is %v, want %v", got, want)
+				}
+				shut := netip.AddrPortFrom(addr, 1)
+				if got := states[shut]; got != m.Reset {
+					t.Errorf("a closed port is %v, want %v", got, m.Reset)
+				}
+				if sum.BadCookie+sum.OutOfPlan > 0 || sum.Dropped > 0 {
+					t.Errorf("%+v", sum)
+				}
+			})
+		}
+	}
+}
