@@ -239,7 +239,7 @@ func (s *Scan) enter(reply *rx.Reply, record *result.Record) bool {
 	if rtt > 0 {
 		s.rtt.add(rtt)
 	}
-	if outcome == ledger.New {
+	if !reply.ReasonIP.IsValid() { // a router's word is no sign of life
 		s.hosts.Put(s.hostKey(reply.Target.Addr()), hostAlive)
 	}
 	record.Time = time.Unix(0, reply.Time)

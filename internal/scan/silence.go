@@ -61,7 +61,9 @@ func (s *Scan) silentPortsOfLivingHosts(sink Sink, record *result.Record) error 
 	}
 	for pos := range s.answers.All() {
 		host := plan.At(pos).Addr()
-		if s.hosts.Put(s.hostKey(host), hostListed) == ledger.Duplicate {
+		if key := s.hostKey(host); s.hosts.Get(key) == hostAlive {
+			s.hosts.Put(key, hostListed)
+		} else {
 			continue
 		}
 		probed, reset := 0, 0

@@ -1,0 +1,46 @@
+// Package netif finds how probes get to a set of targets: which interface they
+// leave by, from which source address, and to which link address.
+//
+// Every decision is the kernel's; this package only asks. Resolve works in
+// four steps, each in its own file:
+//
+//  1. segment.go cuts the targets where the kernel's answer can change: at the
+//     first address of each prefix in any routing table or in a policy rule,
+//     and at the address after its last.
+//  2. route.go asks the kernel once per segment that holds a target
+//     (RTM_GETROUTE): ten thousand targets behind one gateway are one question.
+//  3. resolve.go joins the answers into one interface, source.go into one
+//     source address per family.
+//  4. hops.go gives each segment its next hop; neighbour.go has the kernel
+//     find the link addresses (ARP, RFC 826, or Neighbor Discovery, RFC 4861)
+//     of the gateways, and of every target on the link itself.
+//
+// Beside it, sourceport.go chooses the TCP ports that the probes come from.
+//
+// The result is a Path. Its NextHop is called per probe: it allocates nothing,
+// and any number of goroutines may call it at once, because a Path never
+// changes after Resolve.
+//
+// # What the kernel's answer covers
+//
+// Routing tables, policy rules by address (VPNs) and by the calling user,
+// gateways of the other family (RTA_VIA), and multipath routes: a segment with
+// several next hops uses the one the kernel gives its first target. Rules that
+// match firewall marks, protocols or ports are not consulted, since the probes
+// of one scan carry many ports and no mark. A route that an ICMP redirect
+// planted for a single address can stand for the segment that begins there. A
+// route or neighbour that changes during the scan is not noticed.
+//
+// # Network namespaces and privileges
+//
+// Resolve, Names and SourcePorts look at the network namespace of the calling
+// thread and start no goroutines: a caller that has moved its locked thread
+// into a namespace gets that namespace's answers. Reading routes needs no
+// privilege; asking the kernel for a neighbour it does not know yet needs
+// CAP_NET_ADMIN.
+//
+// # Left out, for now
+//
+// Interfaces without Ethernet headers (tun, wireguard), a set of targets behind
+// several interfaces, and routes that encapsulate (MPLS, SRv6) are errors.
+package netif

@@ -1,0 +1,48 @@
+package netif
+
+import (
+	"fmt"
+	"iter"
+	"net"
+	"net/netip"
+)
+
+// Options are the user's overrides; the zero value leaves everything to the
+// kernel's routing.
+type Options struct {
+	// Interface is the name every probe leaves by (-e).
+	Interface string
+	// Source4 and Source6 are the source addresses (-S). One that does not
+	// belong to this machine is allowed: see Path.SourceForeign.
+	Source4, Source6 netip.Addr
+	// RouterMAC is the Ethernet address every probe goes to (--router-mac). No
+	// neighbour is asked for, and with Interface no route is needed either.
+	RouterMAC net.HardwareAddr
+}
+
+// Ranges is a set of addresses as sorted, disjoint intervals, both ends
+// included, no interval of two families. Resolve reads it twice.
+type Ranges interface {
+	Ranges() iter.Seq2[netip.Addr, netip.Addr]
+}
+
+func (o Options) check() error {
+	if o.Source4.IsValid() && !o.Source4.Is4() {
+		return fmt.Errorf("use %s as the IPv4 source: it is not an IPv4 address", o.Source4)
+	}
+	if o.Source6.IsValid() && (!o.Source6.Is6() || o.Source6.Is4In6()) {
+		return fmt.Errorf("use %s as the IPv6 source: it is not an IPv6 address", o.Source6)
+	}
+	if n := len(o.RouterMAC); n != 0 && n != 6 {
+		return fmt.Errorf("use %s as the router's link address: an Ethernet address has 6 bytes, this has %d", o.RouterMAC, n)
+	}
+	return nil
+}
+
+// source returns the user's source for a's family, or the zero Addr.
+func (o Options) source(a netip.Addr) netip.Addr {
+	if a.Is4() {
+		return o.Source4
+	}
+	return o.Source6
+}
