@@ -63,7 +63,8 @@ func (c *Classifier) Classify(data []byte, r *Reply) Outcome {
 		source := netip.AddrPortFrom(p.QuoteSrc, p.TCP.SrcPort)
 		target := netip.AddrPortFrom(p.QuoteDst, p.TCP.DstPort)
 		verdict, says := method.ICMP(p.Src.Is6(), p.ICMPType, p.ICMPCode)
-		if !c.ours(source) || !says {
+		// The sender of a packet is who is told of its fate.
+		if !c.ours(source) || p.Dst != source.Addr() || !says {
 			return Foreign
 		}
 		r.Verdict, r.ReasonIP, r.Window = verdict, netip.Addr{}, 0

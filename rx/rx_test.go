@@ -113,6 +113,8 @@ func samples() []sample {
 	}
 	flags := func(change func(*layers.TCP)) []byte { return segment("10.0.0.1:80", our, change) }
 	target6 := "[fd00:10::7]:443"
+	astray := unreachable(router4, our, "10.0.0.1:80", cookieOf("10.0.0.1:80", our))
+	astray[14+19]++ // the error's own destination
 	return []sample{
 		{"syn_ack", synAck("10.0.0.1:80", our, 0), Valid, result.Open, 0, netip.Addr{}, true},
 		{"syn_ack_to_the_second_try", synAck("10.0.0.1:80", our2, 0), Valid, result.Open, 1, netip.Addr{}, true},
@@ -135,6 +137,7 @@ func samples() []sample {
 			Valid, result.Filtered, 0, router4, true},
 		{"port_unreachable_over_ipv6", unreachable(netip.MustParseAddr("fd00:10::7"), our6, target6, cookieOf(target6, our6)),
 			Valid, result.Filtered, 0, netip.Addr{}, true},
+		{"error_sent_to_somebody_else", astray, Foreign, 0, 0, netip.Addr{}, false},
 		{"forged_quote", unreachable(router4, our, "10.0.0.1:80", 12345), BadCookie, 0, 0, netip.Addr{}, true},
 		{"quote_of_a_probe_that_is_not_ours", unreachable(router4, "172.16.0.1:5000", "10.0.0.1:80", 1), Foreign, 0, 0, netip.Addr{}, true},
 		{"udp", packet(netip.MustParseAddr("10.0.0.1"), source4, layers.IPProtocolUDP, &layers.UDP{SrcPort: 80, DstPort: 61000}),

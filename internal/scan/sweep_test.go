@@ -13,6 +13,7 @@ import (
 	"synoptic/internal/netif"
 	"synoptic/internal/plan"
 	"synoptic/internal/result"
+	"synoptic/internal/wire"
 )
 
 // found is a Sink for millions of records: one state per position of the plan.
@@ -179,5 +180,44 @@ func TestSweepFindsExactlyTheTruth(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// Four shards with one seed, one after the other, probe every endpoint once:
+// the responder answers no first probe and every second one, so silence and
+// the right count are the proof.
+func TestFourShardsProbeEveryEndpointOnce(t *testing.T) {
+	requireRoot(t)
+	if !lab.InNamespace(t) {
+		return
+	}
+	cfg := respond.DefaultConfig()
+	cfg.Open, cfg.Closed = respond.Whole, 0
+	cfg.LoseShare, cfg.LoseTries = respond.Whole, 1
+	l := lab.New(t, lab.Config{Here: true, Respond: &cfg})
+	whole := newPlan(t, "1-5", "10.0.0.0/16")
+	probed := func(want uint64) {
+		t.Helper()
+		counters, err := l.Responder.Counters()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := counters.TCP[wire.SYN]; got != want {
+			t.Errorf("the responder saw %d probes, want %d", got, want)
+		}
+	}
+	for i := range uint64(4) {
+		p, err := plan.New(whole.Targets(), whole.Ports(), 1, plan.Shard{Index: i + 1, Count: 4})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, sum := overSockets(t, p, "syn", 0); sum.Open > 0 || sum.Sent != whole.Len()/4 {
+			t.Errorf("shard %d: %d probes, %d of endpoints probed before", i+1, sum.Sent, sum.Open)
+		}
+	}
+	probed(whole.Len())
+	// The check can fail: a second pass is answered throughout.
+	if _, sum := overSockets(t, whole, "syn", 0); sum.Open != whole.Len() {
+		t.Errorf("a second pass found %d of %d", sum.Open, whole.Len())
 	}
 }

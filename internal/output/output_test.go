@@ -1,0 +1,281 @@
+package output
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"synoptic/internal/result"
+)
+
+var when = time.Date(2026, 11, 3, 9, 8, 7, 60_000_005, time.FixedZone("", 3600))
+
+var (
+	openV4 = result.Record{
+		Time: when, Addr: netip.MustParseAddrPort("127.0.0.1:80"), State: result.Open, Reason: result.SynAck,
+		Method: "syn", TTL: 64, Window: 65495, RTT: 41999 * time.Nanosecond,
+	}
+	silentV6 = result.Record{
+		Time: when, Addr: netip.MustParseAddrPort("[::1]:65535"), State: result.OpenFiltered, Reason: result.NoResponse, Method: "null",
+	}
+	rejected = result.Record{
+		Time: when, Addr: netip.MustParseAddrPort("[2001:db8::2]:22"), State: result.Filtered, Reason: result.AdminProhibited,
+		Method: "syn", TTL: 61, RTT: time.Second, ReasonIP: netip.MustParseAddr("2001:db8::1"),
+	}
+	proxied = result.Record{
+		Time: when, Addr: netip.MustParseAddrPort("10.0.0.1:1"), State: result.Open, Reason: result.SynAck, Suspect: result.SynProxy,
+		Method: "syn", TTL: 255,
+	}
+	closedV4 = result.Record{
+		Time: when, Addr: netip.MustParseAddrPort("10.0.0.1:2"), State: result.Closed, Reason: result.Reset, Method: "fin", TTL: 1,
+		RTT: 999 * time.Nanosecond,
+	}
+)
+
+// longest has every optional field at its longest.
+var longest = result.Record{
+	Time: when, Addr: netip.AddrPortFrom(netip.MustParseAddr("2001:db8:1111:2222:3333:4444:5555:6666"), 65535),
+	State: result.OpenFiltered, Reason: result.AdminProhibited, Suspect: result.SynProxy, Method: "maimon", TTL: 255, Window: 65535,
+	RTT: 1<<63 - 1, ReasonIP: netip.MustParseAddr("2001:db8:1111:2222:3333:4444:5555:7777"),
+}
+
+func TestFormats(t *testing.T) {
+	for _, tc := range []struct {
+		name       string
+		record     *result.Record
+		text, json string
+	}{
+		{"open", &openV4, "127.0.0.1:80 open syn-ack",
+			`{"timestamp":"2026-11-03T08:08:07.060000005Z","host":"127.0.0.1","ip":"127.0.0.1","port":80,"protocol":"tcp","state":"open","reason":"syn-ack","ttl":64,"method":"syn","tls":false,"rtt_us":41,"window":65495}`},
+		{"silence_has_no_ttl", &silentV6, "[::1]:65535 open|filtered no-response",
+			`{"timestamp":"2026-11-03T08:08:07.060000005Z","host":"::1","ip":"::1","port":65535,"protocol":"tcp","state":"open|filtered","reason":"no-response","method":"null","tls":false}`},
+		{"icmp_names_its_sender", &rejected, "[2001:db8::2]:22 filtered admin-prohibited",
+			`{"timestamp":"2026-11-03T08:08:07.060000005Z","host":"2001:db8::2","ip":"2001:db8::2","port":22,"protocol":"tcp","state":"filtered","reason":"admin-prohibited","ttl":61,"method":"syn","tls":false,"rtt_us":1000000,"reason_ip":"2001:db8::1"}`},
+		{"suspect_is_no_fourth_word", &proxied, "10.0.0.1:1 open syn-ack",
+			`{"timestamp":"2026-11-03T08:08:07.060000005Z","host":"10.0.0.1","ip":"10.0.0.1","port":1,"protocol":"tcp","state":"open","reason":"syn-ack","ttl":255,"method":"syn","tls":false,"window":0,"suspect":"syn-proxy"}`},
+		{"known_rtt_is_never_0", &closedV4, "10.0.0.1:2 closed reset",
+			`{"timestamp":"2026-11-03T08:08:07.060000005Z","host":"10.0.0.1","ip":"10.0.0.1","port":2,"protocol":"tcp","state":"closed","reason":"reset","ttl":1,"method":"fin","tls":false,"rtt_us":1,"window":0}`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got := string(Text(nil, tc.record)); got != tc.text+"\n" {
+				t.Errorf("Text: %q, want %q", got, tc.text)
+			}
+			if got := string(JSON(nil, tc.record)); got != tc.json+"\n" {
+				t.Errorf("JSON:\n got %s\nwant %s", got, tc.json)
+			}
+		})
+	}
+}
+
+// What encoding/json reads back is the record.
+func TestJSONReadsBack(t *testing.T) {
+	for _, r := range []*result.Record{&openV4, &silentV6, &rejected, &proxied, &closedV4, &longest} {
+		var got struct {
+			Timestamp             time.Time
+			Host, IP, Protocol    string
+			Port                  uint16
+			State, Reason, Method string
+			TTL                   *uint8
+			TLS                   *bool
+			RTT                   *int64 `json:"rtt_us"`
+			ReasonIP              string `json:"reason_ip"`
+			Window                *uint16
+			Suspect               string
+		}
+		decoder := json.NewDecoder(bytes.NewReader(JSON(nil, r)))
+		decoder.DisallowUnknownFields()
+		if err := decoder.Decode(&got); err != nil {
+			t.Fatal(err)
+		}
+		ip := r.Addr.Addr().String()
+		reasonIP := ""
+		if r.ReasonIP.IsValid() {
+			reasonIP = r.ReasonIP.String()
+		}
+		if !got.Timestamp.Equal(r.Time) || got.Host != ip || got.IP != ip || got.Port != r.Addr.Port() || got.Protocol != "tcp" ||
+			got.State != r.State.String() || got.Reason != r.Reason.String() || got.Method != r.Method ||
+			got.TLS == nil || *got.TLS || got.ReasonIP != reasonIP || got.Suspect != r.Suspect.String() {
+			t.Errorf("read back %+v\nof %+v", got, r)
+		}
+		if (got.TTL != nil) != (r.Reason != result.NoResponse) || got.TTL != nil && *got.TTL != r.TTL {
+			t.Errorf("%v: ttl %v", r.Addr, got.TTL)
+		}
+		if (got.RTT != nil) != (r.RTT > 0) {
+			t.Errorf("%v: rtt_us %v of %v", r.Addr, got.RTT, r.RTT)
+		}
+	}
+}
+
+func TestLineFitsItsBound(t *testing.T) {
+	if n := len(JSON(nil, &longest)); n > lineMax {
+		t.Errorf("the longest line has %d bytes, the bound is %d", n, lineMax)
+	}
+}
+
+func TestRecordAllocatesNothing(t *testing.T) {
+	for name, format := range map[string]Format{"text": Text, "json": JSON} {
+		w := New(io.Discard, name, format)
+		records := []*result.Record{&openV4, &silentV6, &rejected, &proxied, &longest}
+		if n := testing.AllocsPerRun(1000, func() {
+			for _, r := range records {
+				if err := w.Record(r); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}); n != 0 {
+			t.Errorf("%s: %v allocations for %d records", name, n, len(records))
+		}
+	}
+}
+
+// wholeLines fails the test if a write does not end with a newline.
+type wholeLines struct {
+	t      *testing.T
+	lines  int
+	writes int
+}
+
+func (w *wholeLines) Write(p []byte) (int, error) {
+	if !bytes.HasSuffix(p, []byte{'\n'}) {
+		w.t.Errorf("a write ends with %q", p[max(0, len(p)-10):])
+	}
+	w.writes++
+	w.lines += bytes.Count(p, []byte{'\n'})
+	return len(p), nil
+}
+
+func TestWritesAreWholeLines(t *testing.T) {
+	const records = 5000
+	sink := &wholeLines{t: t}
+	w := New(sink, "test", JSON)
+	for range records {
+		if err := w.Record(&longest); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if sink.writes < 2 {
+		t.Errorf("%d writes before the flush", sink.writes)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if sink.lines != records {
+		t.Errorf("%d lines of %d", sink.lines, records)
+	}
+}
+
+func TestNoRecordsMakeAnEmptyFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "out")
+	if err := os.WriteFile(path, []byte("the scan before\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w, err := Create(path, JSON)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(w.Flush(), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(path); err != nil || len(got) != 0 {
+		t.Errorf("read %q, %v", got, err)
+	}
+}
+
+func TestCreateNamesTheFile(t *testing.T) {
+	_, err := Create(filepath.Join(t.TempDir(), "none", "out"), Text)
+	if !errors.Is(err, os.ErrNotExist) || !strings.HasSuffix(err.Error(), "none/out: no such file or directory") {
+		t.Errorf("error %v", err)
+	}
+}
+
+var errFull = errors.New("no room")
+
+// disk has room for so many bytes.
+type disk struct {
+	room      int
+	data      []byte
+	truncated bool
+	closed    bool
+}
+
+func (d *disk) Write(p []byte) (int, error) {
+	n := min(len(p), d.room-len(d.data))
+	d.data = append(d.data, p[:n]...)
+	if n < len(p) {
+		return n, &os.PathError{Op: "write", Path: "x", Err: errFull}
+	}
+	return n, nil
+}
+
+func (d *disk) Truncate(size int64) error {
+	d.data, d.truncated = d.data[:size], true
+	return nil
+}
+
+func (d *disk) Close() error { d.closed = true; return nil }
+
+func TestFullDisk(t *testing.T) {
+	line := len(Text(nil, &openV4))
+	for _, tc := range []struct {
+		name    string
+		room    int
+		regular bool
+		kept    int // bytes
+		lost    uint64
+	}{
+		{"half_a_line_is_taken_back", 5*line + line/2, true, 5 * line, 7},
+		{"a_pipe_cannot_take_back", 5*line + line/2, false, 5*line + line/2, 7},
+		{"full_between_lines", 5 * line, true, 5 * line, 7},
+		{"full_from_the_start", 0, true, 0, 12},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			d := &disk{room: tc.room}
+			w := New(d, "results", Text)
+			w.file, w.regular = d, tc.regular
+			for i := range 12 { // three of them flushed before, two after the disk is full
+				if i == 3 || i == 10 {
+					w.Flush()
+				}
+				w.Record(&openV4)
+			}
+			err := w.Close()
+			failed, ok := errors.AsType[*Error](err)
+			if !ok || !errors.Is(err, errFull) || failed.Lost != tc.lost || err.Error() != "write results: no room" {
+				t.Errorf("error %v, %+v", err, failed)
+			}
+			if len(d.data) != tc.kept || !d.closed {
+				t.Errorf("%d bytes kept, want %d; closed %v", len(d.data), tc.kept, d.closed)
+			}
+		})
+	}
+}
+
+func BenchmarkRecord(b *testing.B) {
+	for _, bc := range []struct {
+		name   string
+		format Format
+		record *result.Record
+	}{
+		{"format=text/family=ipv4", Text, &openV4},
+		{"format=text/family=ipv6", Text, &silentV6},
+		{"format=json/family=ipv4", JSON, &openV4},
+		{"format=json/family=ipv6", JSON, &rejected},
+	} {
+		b.Run(bc.name, func(b *testing.B) {
+			w := New(io.Discard, "bench", bc.format)
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := w.Record(bc.record); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
