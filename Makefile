@@ -1,0 +1,50 @@
+# Synoptic. `make help` lists the targets.
+GO      ?= go
+FUZZTIME ?= 30s
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+FUZZERS := internal/target:FuzzTargets internal/target:FuzzPorts internal/wire:FuzzDecode \
+           internal/wire:FuzzICMPQuote rx:FuzzClassify
+
+.PHONY: help ci build test lint generate drift fuzz bench demo clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## the programs, into bin/
+	$(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/...
+
+test: ## every test; installs what is missing (Debian packages, as root)
+	@scripts/need test
+	$(GO) test ./...
+
+lint: ## gofmt, vet, staticcheck, known vulnerabilities where the database is reached
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'lint: the files above are not formatted'; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+generate: ## the BPF objects and their Go types, with Debian's clang 14
+	@scripts/need generate
+	$(GO) generate ./...
+
+drift: generate ## fails if generate changes what is committed
+	git diff --exit-code -- bpf
+
+fuzz: ## each fuzzer for FUZZTIME (30s)
+	@for f in $(FUZZERS); do \
+	  echo "fuzz $$f"; $(GO) test ./$${f%%:*} -run '^$$' -fuzz "^$${f##*:}\$$" -fuzztime $(FUZZTIME) || exit 1; done
+
+bench: ## every benchmark; see bench/README.md
+	@scripts/need bench
+	$(GO) test -run '^$$' -bench . ./...
+
+demo: build ## a sweep of a simulated network of a million addresses (root)
+	bin/synlab demo
+
+ci: lint build drift test ## what CI runs
+	$(GO) test -race ./tx ./rx ./internal/ledger ./internal/plan ./internal/wire
+	@scripts/need bench
+	$(GO) test -run '^$$' -bench . -benchtime 1x ./...
+	$(MAKE) fuzz FUZZTIME=5s
+
+clean: ## removes what was built
+	rm -rf bin

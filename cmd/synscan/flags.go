@@ -1,0 +1,184 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// words is the command line as the user wrote it, sorted by option. Everything
+// that has a value stays text until options.go reads it, so that all errors
+// speak the same language.
+type words struct {
+	targets, targetFiles   []string
+	excludes, excludeFiles []string
+	ports, methods         []string
+	ping                   []string
+	confirm                string
+
+	rate, retries, wait, seed, shard, senders, maxProbes string
+
+	device, sourcePort, routerMAC, ttl string
+	sources                            []string
+
+	json                              []string
+	open, allStates, dryRun           bool
+	statusJSON, quiet, verbose, noDNS bool
+	version                           bool
+}
+
+// aliases are other programs' names for our options.
+var aliases = map[string]string{
+	"adapter":      "interface",
+	"adapter-ip":   "source-ip",
+	"adapter-port": "source-port",
+	"exclude-file": "excludefile",
+	"include-file": "iL",
+	"includefile":  "iL",
+	"max-rate":     "rate",
+	"max-retries":  "retries",
+	"port":         "ports",
+	"shards":       "shard",
+}
+
+// group is a section of the help text: a heading and flags.
+type group struct {
+	heading string
+	flags   *pflag.FlagSet
+}
+
+// define declares the options, in the order of the help text. A word in
+// backquotes names the value.
+func (w *words) define(all *pflag.FlagSet) []group {
+	targets := newFlags()
+	targets.StringArrayVar(&w.targetFiles, "iL", nil, "read targets from `FILE`, - for stdin; # begins a comment")
+	targets.StringArrayVar(&w.excludes, "exclude", nil, "never probe this `TARGET`, whatever else asks for it")
+	targets.StringArrayVar(&w.excludeFiles, "excludefile", nil, "read such targets from `FILE`")
+	targets.StringArrayVarP(&w.ports, "ports", "p", nil, "probe these ports: a `LIST` as in 22,80,8000-8100 or http,https; -p- means 1-65535")
+	targets.StringVar(&w.confirm, "yes-really-scan", "", "confirm a scan of more than 10^9 addresses by their `NUMBER`")
+
+	method := newFlags()
+	method.StringArrayVarP(&w.methods, "scan", "s", nil, "send SYN, the default; or -sN NULL, -sF FIN, -sX XMAS, -sM Maimon, -sA ACK, -sW window")
+	method.StringArrayVarP(&w.ping, "ping", "P", nil, "accepted: hosts are never pinged first")
+	method.BoolVarP(&w.noDNS, "no-dns", "n", false, "accepted: addresses are never turned into names")
+
+	speed := newFlags()
+	speed.StringVar(&w.rate, "rate", "10000", "send `N` packets a second: 2500, 100k, 1.5M, or max for as fast as it goes (10000)")
+	speed.StringVar(&w.retries, "retries", auto, "probe silent endpoints `N` times more (auto: once for up to 2^20 endpoints, else not)")
+	speed.StringVar(&w.wait, "wait", "8s", "wait at most this `TIME` for the last answers: 3, 500ms (8s)")
+	speed.StringVar(&w.seed, "seed", "", "choose the order of the probes by this `NUMBER` (random)")
+	speed.StringVar(&w.shard, "shard", "1/1", "do part `I/N` of the scan; all parts need the same seed")
+	speed.StringVar(&w.maxProbes, "max-probes", "", "stop after the first `N` endpoints")
+	speed.StringVar(&w.senders, "senders", "", "send from `N` threads (one less than there are processors)")
+
+	network := newFlags()
+	network.StringVarP(&w.device, "interface", "e", "", "send by the interface `NAME`")
+	network.StringArrayVarP(&w.sources, "source-ip", "S", nil, "send from `ADDRESS`, once for each family")
+	network.StringVarP(&w.sourcePort, "source-port", "g", "", "send every probe from `PORT` (a free one for each try)")
+	network.StringVar(&w.routerMAC, "router-mac", "", "send everything to the Ethernet address `MAC`")
+	network.StringVar(&w.ttl, "ttl", "", "set the TTL or hop limit of the probes to `N` (64)")
+
+	results := newFlags()
+	results.BoolVar(&w.open, "open", false, "show open, open|filtered and unfiltered ports and suspect answers; the default")
+	results.BoolVar(&w.allStates, "all-states", false, "show every endpoint, the silent ones too")
+	results.StringArrayVar(&w.json, "oD", nil, "write JSON lines to `FILE`, - for stdout in place of text")
+	results.BoolVar(&w.dryRun, "dry-run", false, "print the endpoints in the order of the scan, and send nothing")
+	results.BoolVar(&w.statusJSON, "status-json", false, "report progress and summary as JSON lines on stderr")
+	results.BoolVarP(&w.quiet, "quiet", "q", false, "no progress and no summary, errors only")
+	results.BoolVarP(&w.verbose, "verbose", "v", false, "say how the targets are reached")
+	results.BoolVarP(&w.version, "version", "V", false, "print the version")
+	results.BoolP("help", "h", false, "print this text")
+
+	groups := []group{{"Targets", targets}, {"Method", method}, {"Speed and order", speed}, {"Network", network}, {"Results", results}}
+	all.SetNormalizeFunc(canonical)
+	for _, g := range groups {
+		all.AddFlagSet(g.flags)
+	}
+	return groups
+}
+
+func newFlags() *pflag.FlagSet {
+	f := pflag.NewFlagSet("", pflag.ContinueOnError)
+	f.SortFlags = false
+	return f
+}
+
+func canonical(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+	if ours, ok := aliases[name]; ok {
+		name = ours
+	}
+	return pflag.NormalizedName(name)
+}
+
+// spelling returns an option as users write it.
+func spelling(f *pflag.Flag) string {
+	switch {
+	case len(f.Name) == 2:
+		return "-" + f.Name
+	case f.Name == "scan", f.Name == "ping", f.Name == "no-dns":
+		return "-" + f.Shorthand
+	}
+	return "--" + f.Name
+}
+
+// flagError words what pflag could not parse.
+func flagError(all *pflag.FlagSet, err error) error {
+	if e, ok := errors.AsType[*pflag.NotExistError](err); ok {
+		if short := e.GetSpecifiedShortnames(); short != "" {
+			return fmt.Errorf("unknown option -%s: see --help", short)
+		}
+		return unknownLong(all, e.GetSpecifiedName())
+	}
+	if e, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
+		return fmt.Errorf("%s needs a value: see --help", spelling(e.GetFlag()))
+	}
+	if e, ok := errors.AsType[*pflag.InvalidValueError](err); ok { // of a switch, the only flags with a type
+		return fmt.Errorf("%s takes no value: leave out %q", spelling(e.GetFlag()), "="+e.GetValue())
+	}
+	return err
+}
+
+func unknownLong(all *pflag.FlagSet, name string) error {
+	if near := nearest(name, longNames(all)); near != "" {
+		return fmt.Errorf("unknown option --%s: did you mean --%s?", name, near)
+	}
+	return fmt.Errorf("unknown option --%s: see --help", name)
+}
+
+// longNames returns every name that works with two hyphens, aliases included.
+func longNames(all *pflag.FlagSet) []string {
+	var names []string
+	all.VisitAll(func(f *pflag.Flag) {
+		if len(f.Name) > 2 {
+			names = append(names, f.Name)
+		}
+	})
+	for alias := range aliases {
+		names = append(names, alias)
+	}
+	return names
+}
+
+var looksLikeOption = regexp.MustCompile(`^--?[A-Za-z]`)
+
+// checkSwallowed refuses an option in the place of another option's value, as in
+// `-oD --open`. A hyphen and a number may be a value: the ports -100, or a
+// mistake that has a better message.
+func checkSwallowed(all *pflag.FlagSet) error {
+	var err error
+	all.Visit(func(f *pflag.Flag) {
+		values := []string{f.Value.String()}
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			values = list.GetSlice()
+		}
+		for _, v := range values {
+			if looksLikeOption.MatchString(v) {
+				err = fmt.Errorf("%s needs a value, and %s looks like an option", spelling(f), strings.Replace(v, "--oD", "-oD", 1))
+			}
+		}
+	})
+	return err
+}

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"lukechampine.com/uint128"
+)
+
+// count writes a number for people: 1,234,567.
+func count(n uint64) string { return grouped(fmt.Sprint(n)) }
+
+// number writes a number with what it counts: "1 port", "2 ports".
+func number(n uint64, noun string) string { return big(uint128.From64(n), noun) }
+
+func big(n uint128.Uint128, noun string) string {
+	if n != uint128.From64(1) {
+		noun = plural(noun)
+	}
+	return grouped(n.String()) + " " + noun
+}
+
+func plural(noun string) string {
+	switch {
+	case strings.HasSuffix(noun, "s"):
+		return noun + "es"
+	case strings.HasSuffix(noun, "ry"):
+		return noun[:len(noun)-1] + "ies"
+	}
+	return noun + "s"
+}
+
+func grouped(digits string) string {
+	var b strings.Builder
+	for i, d := range digits {
+		if i > 0 && (len(digits)-i)%3 == 0 {
+			b.WriteByte(',')
+		}
+		b.WriteRune(d)
+	}
+	return b.String()
+}

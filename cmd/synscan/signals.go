@@ -1,0 +1,48 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"sync/atomic"
+	"syscall"
+)
+
+// signals ends a scan when the user or the system asks for it. The first signal
+// stops what has begun, in good order; before anything has begun, and the second
+// time, it ends the process at once.
+type signals struct {
+	ctx   context.Context
+	begun atomic.Bool
+	asked atomic.Bool
+}
+
+func catchSignals(say *console) *signals {
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &signals{ctx: ctx}
+	incoming := make(chan os.Signal, 2)
+	signal.Notify(incoming, syscall.SIGINT, syscall.SIGTERM)
+	go func() { // lives as long as the process
+		<-incoming
+		s.asked.Store(true)
+		if !s.begun.Load() {
+			say.print("interrupted, nothing was sent")
+			os.Exit(exitInterrupted)
+		}
+		say.note("interrupted: no more is sent, waiting for answers; once more ends at once")
+		cancel()
+		<-incoming
+		say.print("interrupted again: results may be missing")
+		os.Exit(exitInterrupted)
+	}()
+	return s
+}
+
+// begin returns the context of what must be ended in good order.
+func (s *signals) begin() context.Context {
+	s.begun.Store(true)
+	return s.ctx
+}
+
+// interrupted reports whether a signal came.
+func (s *signals) interrupted() bool { return s.asked.Load() }

@@ -1,0 +1,208 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"synoptic/internal/netif"
+	"synoptic/internal/scan"
+)
+
+// report is what is known at the end of a scan.
+type report struct {
+	scan.Summary
+	scope *scope
+	path  *netif.Path
+	opt   options
+	code  int // exit code
+}
+
+// unprobed returns how many endpoints the scan did not get to.
+func (r *report) unprobed() uint64 {
+	return r.Planned - min(r.Planned, r.Probed+r.Unreachable)
+}
+
+// conclude writes the summary to stderr.
+func (a *app) conclude(r *report) {
+	switch {
+	case a.opt.quiet:
+	case a.opt.statusJSON:
+		a.say.json("summary", r.object())
+	default:
+		a.say.line([]byte(r.String()))
+	}
+}
+
+// String returns the summary for people, some aligned lines.
+func (r *report) String() string {
+	var b strings.Builder
+	end := "finished in"
+	switch r.code {
+	case exitInterrupted:
+		end = "interrupted after"
+	case exitFailed:
+		end = "failed after"
+	}
+	fmt.Fprintf(&b, "synscan: %s %v", end, seconds(r.Elapsed))
+	row := func(label, format string, args ...any) {
+		fmt.Fprintf(&b, "\n  %-10s "+format, append([]any{label}, args...)...)
+	}
+	row("scanned", "%s by -s%c (%s), seed %d", r.scope.describe(r.opt), r.opt.method.Letter, r.Method, r.Seed)
+	row("probed", "%s, %s not probed, %s without a link address; %s", number(r.Probed, "endpoint"), count(r.unprobed()), count(r.Unreachable), r.tries())
+	answered := "closed"
+	if r.opt.method.Letter == 'A' {
+		answered = "unfiltered"
+	}
+	row("results", "%s open, %s %s, %s rejected by ICMP, %s silent; %s answered",
+		count(r.Open), count(r.Answered), answered, count(r.Rejected), count(r.Silent), number(r.HostsAlive, "address"))
+	row("sent", "%s generated = %s sent + %s refused; %s packets/s", count(r.Generated), count(r.Sent), count(r.Refused), count(uint64(r.Rate)))
+	row("received", "%s = %s valid + %s duplicate + %s bad cookie + %s out of plan + %s foreign; %s dropped",
+		count(r.Received), count(r.Valid), count(r.Duplicate), count(r.BadCookie), count(r.OutOfPlan), count(r.Foreign), count(r.Dropped))
+	if r.RTTMedian > 0 {
+		row("round trip", "%v median, %v at the 99th percentile", r.RTTMedian.Round(time.Microsecond), r.RTT99.Round(time.Microsecond))
+	}
+	for _, line := range r.scope.leftOut() {
+		row("left out", "%s", line)
+	}
+	for _, line := range r.warnings() {
+		row("warning", "%s", line)
+	}
+	return b.String()
+}
+
+func (r *report) tries() string {
+	chosen := ""
+	if r.opt.retries == autoRetries {
+		chosen = " (chosen by size)"
+	}
+	return number(uint64(r.Retries), "retry") + chosen
+}
+
+// describe says what is scanned: "254 addresses x 2 ports = 508 endpoints".
+func (s *scope) describe(opt options) string {
+	p := s.plan
+	text := fmt.Sprintf("%s x %s = %s", big(p.Targets().Len(), "address"), number(uint64(p.Ports().Len()), "port"), big(p.Total(), "endpoint"))
+	if opt.shard.Count > 1 {
+		text = fmt.Sprintf("shard %d/%d of %s, %s", opt.shard.Index, opt.shard.Count, text, count(p.Len()))
+	}
+	if s.visit < p.Len() {
+		text += fmt.Sprintf(", the first %s", count(s.visit))
+	}
+	return text
+}
+
+// leftOut says which addresses of the targets are not scanned, and why.
+func (s *scope) leftOut() []string {
+	var lines []string
+	if n := s.report.Special; !n.IsZero() {
+		lines = append(lines, big(n, "special-purpose address")+" (name a block outright to scan it)")
+	}
+	if n := s.report.Excluded; !n.IsZero() {
+		lines = append(lines, big(n, "excluded address"))
+	}
+	return lines
+}
+
+// warnings are what the reader should know before trusting the results.
+func (r *report) warnings() []string {
+	var lines []string
+	for _, s := range r.path.Skipped() {
+		lines = append(lines, fmt.Sprintf("%s not probed: %s", span(s), s.Why))
+	}
+	if gone := r.path.Unresolved(); len(gone) > 0 {
+		example := gone[0].String()
+		if len(gone) > 1 {
+			example += ", ..."
+		}
+		lines = append(lines, fmt.Sprintf("%s did not tell a link address and could not be probed: %s", number(uint64(len(gone)), "neighbour"), example))
+	}
+	if r.path.SourceForeign {
+		lines = append(lines, "the source address is not this machine's: answers went to its owner")
+	}
+	return lines
+}
+
+func span(s netif.Skip) string {
+	if s.First == s.Last {
+		return s.First.String()
+	}
+	return fmt.Sprintf("%v-%v", s.First, s.Last)
+}
+
+// verdict returns the exit code, and a sentence if it is not exitDone.
+func (r *report) verdict(err error, out *outputs) (int, error) {
+	var faults []string
+	if text := out.lost(); text != "" {
+		faults = append(faults, text)
+	}
+	for _, e := range apart(err) {
+		if !errors.Is(e, errNoOutput) {
+			faults = append(faults, e.Error())
+		}
+	}
+	rest := ""
+	if n := r.unprobed(); n > 0 {
+		rest = fmt.Sprintf("%s of %s were not probed", count(n), number(r.Planned, "endpoint"))
+	}
+	switch {
+	case len(faults) > 0:
+		if rest != "" {
+			faults = append(faults, rest)
+		}
+		return exitFailed, errors.New(strings.Join(faults, "; "))
+	case r.Interrupted:
+		if rest == "" {
+			rest = "every endpoint had been probed"
+		}
+		return exitInterrupted, errors.New("interrupted: " + rest)
+	case r.Lost():
+		return exitLost, fmt.Errorf("this machine dropped %s that may have been an answer, so open ports may be missing: scan again with a lower --rate", number(r.Dropped, "packet"))
+	}
+	return exitDone, nil
+}
+
+// apart takes joined errors apart.
+func apart(err error) []error {
+	if err == nil {
+		return nil
+	}
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok || !strings.Contains(err.Error(), "\n") && len(joined.Unwrap()) > 1 {
+		return []error{err}
+	}
+	var all []error
+	for _, e := range joined.Unwrap() {
+		all = append(all, apart(e)...)
+	}
+	return all
+}
+
+// object returns the summary for programs.
+func (r *report) object() any {
+	type left struct {
+		Special  string `json:"special_purpose"` // decimal: may exceed 64 bits
+		Excluded string `json:"excluded"`
+	}
+	return struct {
+		scan.Summary
+		Addresses  string   `json:"addresses"`
+		Ports      int      `json:"ports"`
+		Total      string   `json:"endpoints_of_all_shards"`
+		Shard      string   `json:"shard"`
+		NotProbed  uint64   `json:"not_probed"`
+		LeftOut    left     `json:"left_out"`
+		Unresolved int      `json:"unresolved"`
+		Warnings   []string `json:"warnings,omitempty"`
+	}{
+		r.Summary, r.scope.plan.Targets().Len().String(), r.scope.plan.Ports().Len(), r.scope.plan.Total().String(),
+		fmt.Sprintf("%d/%d", r.opt.shard.Index, r.opt.shard.Count), r.unprobed(),
+		left{r.scope.report.Special.String(), r.scope.report.Excluded.String()},
+		len(r.path.Unresolved()), r.warnings(),
+	}
+}
+
+func seconds(s float64) time.Duration {
+	return time.Duration(s * float64(time.Second)).Round(time.Millisecond)
+}

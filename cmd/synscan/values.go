@@ -1,0 +1,102 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"synoptic/internal/plan"
+)
+
+const digits = "0123456789"
+
+// Bounds of what is sensible; more is a slip of the finger.
+const (
+	maxRetries = 100
+	maxSenders = 256
+	maxWait    = time.Hour
+)
+
+// parseCount reads a number of an option.
+func parseCount(option, text string, low, high uint64) (uint64, error) {
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil || n < low || n > high {
+		if high == math.MaxUint64 {
+			return 0, fmt.Errorf("%s takes a number from %d, not %q", option, low, text)
+		}
+		return 0, fmt.Errorf("%s takes a number from %d to %d, not %q", option, low, high, text)
+	}
+	return n, nil
+}
+
+func parseInt(option, text string, low, high uint64) (int, error) {
+	n, err := parseCount(option, text, low, high)
+	return int(n), err
+}
+
+// parseRate reads packets per second, with k or M for thousands and millions,
+// or max for as many as the machine can, which is 0.
+func parseRate(text string) (float64, error) {
+	if text == "max" {
+		return 0, nil
+	}
+	number, unit := text, 1.0
+	switch {
+	case strings.HasSuffix(text, "k"), strings.HasSuffix(text, "K"):
+		number, unit = text[:len(text)-1], 1e3
+	case strings.HasSuffix(text, "m"), strings.HasSuffix(text, "M"):
+		number, unit = text[:len(text)-1], 1e6
+	}
+	rate, err := strconv.ParseFloat(number, 64)
+	switch {
+	case err != nil || strings.Trim(number, digits+".-") != "":
+		return 0, fmt.Errorf("--rate takes packets per second, as in 2500, 100k, 1.5M or max, not %q", text)
+	case rate <= 0:
+		return 0, fmt.Errorf("--rate %s: nothing would ever be sent, the rate is above 0 (or max)", text)
+	}
+	return rate * unit, nil
+}
+
+// parseWait reads seconds, or a duration with a unit.
+func parseWait(text string) (time.Duration, error) {
+	wait, err := time.ParseDuration(text)
+	if seconds, bare := strconv.ParseFloat(text, 64); bare == nil && strings.Trim(text, digits+".") == "" {
+		wait, err = time.Duration(min(seconds, 2*maxWait.Seconds())*float64(time.Second)), nil
+	}
+	if err != nil || wait < 0 || wait > maxWait {
+		return 0, fmt.Errorf("--wait takes seconds or a time up to %v, as in 8, 1.5s or 500ms, not %q", maxWait, text)
+	}
+	return wait, nil
+}
+
+// parseSeed reads a seed, or makes one that nobody can guess: the seed is what
+// the cookies come from.
+func parseSeed(text string) (uint64, error) {
+	if text == "" {
+		var b [8]byte
+		rand.Read(b[:])
+		return binary.LittleEndian.Uint64(b[:]), nil
+	}
+	return parseCount("--seed", text, 0, math.MaxUint64)
+}
+
+func parseShard(text string) (plan.Shard, error) {
+	index, count, ok := strings.Cut(text, "/")
+	i, indexErr := strconv.ParseUint(index, 10, 64)
+	n, countErr := strconv.ParseUint(count, 10, 64)
+	switch {
+	case !ok || indexErr != nil || countErr != nil || n == 0:
+		return plan.Shard{}, fmt.Errorf("--shard takes a part and the number of parts, as in 1/3, not %q", text)
+	case i < 1 || i > n:
+		return plan.Shard{}, fmt.Errorf("--shard %s: the parts are numbered from 1 to %d", text, n)
+	}
+	return plan.Shard{Index: i, Count: n}, nil
+}
+
+// defaultSenders leaves one processor to the receiver.
+func defaultSenders() int { return max(1, runtime.GOMAXPROCS(0)-1) }

@@ -1,0 +1,112 @@
+package synoptic_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The arrows of docs/architecture.md: who may import whom, and why not more.
+// A package that is not listed may import nothing of this module.
+var mayImport = map[string][]string{
+	"internal/target":  {},
+	"internal/permute": {},
+	"internal/cookie":  {},
+	"internal/wire":    {},
+	"internal/result":  {},
+	"internal/ledger":  {},
+	"internal/netif":   {},
+	"internal/method":  {"internal/result", "internal/wire"},
+	"internal/plan":    {"internal/target", "internal/permute"},
+	"internal/output":  {"internal/result"},
+	"tx":               {"internal/plan", "internal/method", "internal/cookie", "internal/wire"},
+	"rx":               {"internal/plan", "internal/method", "internal/cookie", "internal/wire", "internal/result"},
+	"internal/scan": {"tx", "rx", "internal/ledger", "internal/plan", "internal/netif", "internal/result",
+		"internal/cookie", "internal/method", "internal/wire"},
+	"bpf/respond":  {},
+	"internal/lab": {"bpf/respond"},
+	"cmd/synscan": {"internal/scan", "internal/target", "internal/output", "internal/result", "internal/netif",
+		"internal/plan", "internal/method"},
+	"cmd/synlab": {"internal/lab", "bpf/respond"},
+	"bench":      {},
+}
+
+// Each rule has its reason; a rule that the table above already implies is here
+// because its breach would be hard to see in a review.
+var never = []struct {
+	from, to string // prefixes of import paths
+	reason   string
+}{
+	{"tx", "synoptic/rx", "stateless means that both sides share the plan and the key, and nothing else"},
+	{"rx", "synoptic/tx", "stateless means that both sides share the plan and the key, and nothing else"},
+	{"cmd/synscan", "synoptic/internal/lab", "nothing that is shipped carries the simulated network"},
+	{"cmd/synscan", "synoptic/detector", "a scanner is not a detector"},
+	{"internal/scan", "github.com/spf13", "only cmd/ knows the command line"},
+}
+
+// Libraries with one gateway each, so that each can be replaced in one place.
+var gateways = map[string][]string{
+	"golang.org/x/time/rate":              {"tx"},
+	"github.com/google/gopacket/afpacket": {"rx"},
+	"github.com/google/gopacket":          {"tx", "rx"}, // rx through afpacket
+	"github.com/google/gopacket/layers":   {"tx"},
+	"github.com/cilium/ebpf":              {"bpf/"},
+	"github.com/vishvananda/netlink":      {"internal/netif", "internal/lab", "bpf/"},
+	"os/exec":                             {"internal/lab", "cmd/synlab"}, // a scanner starts no other program
+	"log":                                 {},                             // libraries return errors, cmd prints
+}
+
+type listed struct {
+	ImportPath string
+	Imports    []string
+}
+
+func packages(t *testing.T) []listed {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", "./...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []listed
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p listed
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return list
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, p)
+	}
+}
+
+func TestImportsFollowTheArrows(t *testing.T) {
+	seen := 0
+	for _, p := range packages(t) {
+		from := strings.TrimPrefix(p.ImportPath, "synoptic/")
+		allowed, known := mayImport[from]
+		if !known && from != "synoptic" {
+			t.Errorf("%s has no place in the picture: add it to docs/architecture.md and to this table", from)
+		}
+		for _, imported := range p.Imports {
+			seen++
+			if to, ours := strings.CutPrefix(imported, "synoptic/"); ours && !slices.Contains(allowed, to) {
+				t.Errorf("%s imports %s, an arrow that the picture does not have", from, to)
+			}
+			for _, rule := range never {
+				if from == rule.from && strings.HasPrefix(imported, rule.to) {
+					t.Errorf("%s imports %s: %s", from, imported, rule.reason)
+				}
+			}
+			if users, gated := gateways[imported]; gated && !slices.ContainsFunc(users, func(u string) bool { return strings.HasPrefix(from, u) }) {
+				t.Errorf("%s imports %s, which belongs to %v", from, imported, users)
+			}
+		}
+	}
+	if seen < 50 {
+		t.Errorf("only %d imports were seen: is the list complete?", seen)
+	}
+}
