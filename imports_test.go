@@ -28,10 +28,10 @@ var mayImport = map[string][]string{
 	"internal/scan": {"tx", "rx", "internal/ledger", "internal/plan", "internal/netif", "internal/result",
 		"internal/cookie", "internal/method", "internal/wire"},
 	"bpf/respond":  {},
-	"internal/lab": {"bpf/respond"},
+	"internal/lab": {"bpf/respond", "internal/result"},
 	"cmd/synscan": {"internal/scan", "internal/target", "internal/output", "internal/result", "internal/netif",
 		"internal/plan", "internal/method"},
-	"cmd/synlab": {"internal/lab", "bpf/respond"},
+	"cmd/synlab": {"internal/lab", "bpf/respond", "internal/target", "internal/result", "internal/output"},
 	"bench":      {},
 }
 

@@ -1,0 +1,37 @@
+package bench
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+)
+
+// A sweep of 2^24 addresses fits 64 MiB, and the plan of all of IPv4 fits 128:
+// memory grows with answers, not with probes.
+func TestResidentMemory(t *testing.T) {
+	t.Run("a_slash_8", func(t *testing.T) {
+		l := newLab(t)
+		o := measure(t, l, false, synscanPath, "-sS", "-p80", "--rate", "max", "-q", "10.0.0.0/8")
+		t.Logf("%d probes, %.0f pps, %d MiB", o.probes, o.pps, o.maxRSS>>20)
+		if o.probes != 1<<24 || o.maxRSS > 64<<20 {
+			t.Errorf("%d probes of %d took %d bytes", o.probes, 1<<24, o.maxRSS)
+		}
+	})
+	t.Run("all_of_ipv4", func(t *testing.T) {
+		null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer null.Close()
+		cmd := exec.CommandContext(t.Context(), synscanPath, "--dry-run", "-p80", "--max-probes", "10000000", "0.0.0.0/0")
+		cmd.Stdout = null
+		if err := cmd.Run(); err != nil {
+			t.Fatal(err)
+		}
+		rss := rusage(cmd.ProcessState).Maxrss << 10
+		t.Logf("%d MiB in %v of CPU time", rss>>20, cmd.ProcessState.UserTime())
+		if rss > 128<<20 {
+			t.Errorf("10^7 endpoints took %d bytes", rss)
+		}
+	})
+}
