@@ -1,8 +1,8 @@
 // Package tx is the transmit side of a scan: from plan positions to frames on
 // the wire.
 //
-//	1 a sender waits until the pacer lets a span go
-//	2 it takes the next span from the scan
+//	1 a sender takes the next span from the scan
+//	2 it waits until the pacer lets the span go
 //	3 it builds the span's frames into its batch         (frame.go, batch.go)
 //	4 it stamps the span with the time, for round trips
 //	5 it hands the batch to its socket in one system call (conn.go)
@@ -29,13 +29,13 @@ import (
 // Spans hands out the parts of the plan that are to be sent. Its methods are
 // called by all senders at once.
 type Spans interface {
-	// Len is the most probes in a span.
-	Len() int
 	// Next fills s, reusing its Pending, and reports false when there is none
-	// left. A span that was handed out is sent.
+	// left. A span that was handed out is sent, or given back.
 	Next(s *plan.Span) bool
 	// Sending is told just before a span's frames leave.
 	Sending(s *plan.Span, at time.Time)
+	// GiveBack takes a span of which nothing was sent, because the run ended.
+	GiveBack(s *plan.Span)
 }
 
 // Stats counts frames. Generated = Sent + Refused once the senders have
@@ -110,9 +110,11 @@ type sender struct {
 }
 
 func (s *sender) run(ctx context.Context, spans Spans) error {
-	// The pacer is asked before the span is taken, so that an interrupt leaves
-	// no span taken and not sent.
-	for s.pacer.Wait(ctx, spans.Len()) == nil && spans.Next(&s.span) {
+	for ctx.Err() == nil && spans.Next(&s.span) {
+		if s.pacer.Wait(ctx, s.span.Len()) != nil {
+			spans.GiveBack(&s.span)
+			return nil
+		}
 		s.counts.unreachable.Add(uint64(s.batch.fill(s.framer, s.span)))
 		spans.Sending(&s.span, time.Now())
 		if err := s.flush(); err != nil {

@@ -22,9 +22,14 @@ type wholePlan struct {
 	to      uint64
 	spanLen int
 	stamped int
+	back    int // probes given back
 }
 
-func (w *wholePlan) Len() int { return w.spanLen }
+func (w *wholePlan) GiveBack(s *plan.Span) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.back += s.Len()
+}
 
 func (w *wholePlan) Next(s *plan.Span) bool {
 	w.mu.Lock()
@@ -247,7 +252,19 @@ func TestInterruptLeavesNoSpanHalfSent(t *testing.T) {
 	if err := tr.Run(ctx, spans); err != nil {
 		t.Fatal(err)
 	}
-	if s := tr.Stats(); s.Sent != spans.next || s.Sent == p.Len() || spans.stamped != int(s.Sent) {
-		t.Errorf("%+v, %d handed out, %d stamped", s, spans.next, spans.stamped)
+	if s := tr.Stats(); s.Sent+uint64(spans.back) != spans.next || s.Sent == p.Len() || spans.stamped != int(s.Sent) {
+		t.Errorf("%+v, %d handed out, %d stamped, %d given back", s, spans.next, spans.stamped, spans.back)
 	}
+}
+
+// At one packet in five seconds, ten packets take 45: nobody waits for a turn
+// that is not used.
+func TestSlowRatesWasteNoTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		_, err := run(t, t.Context(), newPlan(t, "1-10", "10.0.0.1"), 1, NewPacer(0.2), newMemory(), newMemory(), newMemory())
+		if took := time.Since(begin); err != nil || took < 44*time.Second || took > 46*time.Second {
+			t.Errorf("took %v, %v", took, err)
+		}
+	})
 }

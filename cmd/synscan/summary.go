@@ -55,8 +55,12 @@ func (r *report) String() string {
 	if r.opt.method.Letter == 'A' {
 		answered = "unfiltered"
 	}
-	row("results", "%s open, %s %s, %s rejected by ICMP, %s silent; %s answered",
-		count(r.Open), count(r.Answered), answered, count(r.Rejected), count(r.Silent), number(r.HostsAlive, "address"))
+	silent := count(r.Silent) + " silent"
+	if r.OpenFiltered > 0 {
+		silent += fmt.Sprintf(" (%s open|filtered)", count(r.OpenFiltered))
+	}
+	row("results", "%s open, %s %s, %s rejected by ICMP, %s; %s answered",
+		count(r.Open), count(r.Answered), answered, count(r.Rejected), silent, number(r.HostsAlive, "address"))
 	row("sent", "%s generated = %s sent + %s refused; %s packets/s", count(r.Generated), count(r.Sent), count(r.Refused), count(uint64(r.Rate)))
 	row("received", "%s = %s valid + %s duplicate + %s bad cookie + %s out of plan + %s foreign; %s dropped",
 		count(r.Received), count(r.Valid), count(r.Duplicate), count(r.BadCookie), count(r.OutOfPlan), count(r.Foreign), count(r.Dropped))
@@ -117,6 +121,9 @@ func (r *report) warnings() []string {
 			example += ", ..."
 		}
 		lines = append(lines, fmt.Sprintf("%s did not tell a link address and could not be probed: %s", number(uint64(len(gone)), "neighbour"), example))
+	}
+	if n := r.HostsAllReset; n > 0 {
+		lines = append(lines, fmt.Sprintf("%s reset every port, as Windows and many routers do whatever the port's state: only -sS can tell which are open", number(n, "address")))
 	}
 	if r.path.SourceForeign {
 		lines = append(lines, "the source address is not this machine's: answers went to its owner")

@@ -21,14 +21,11 @@ type pass struct {
 func (s *Scan) newPass(try int) *pass {
 	p := &pass{scan: s, try: try, spanLen: plan.SpanLen(s.cfg.Rate, s.cfg.Senders), to: s.limit}
 	if try > 0 {
-		p.to = s.probed.Load()
+		p.to = s.cursor.Load()
 	}
 	s.times.begin(try)
 	return p
 }
-
-// Len implements tx.Spans.
-func (p *pass) Len() int { return p.spanLen }
 
 // Next implements tx.Spans.
 func (p *pass) Next(s *plan.Span) bool {
@@ -37,7 +34,7 @@ func (p *pass) Next(s *plan.Span) bool {
 	s.Try, s.From = p.try, p.next
 	if p.try == 0 {
 		p.next += min(uint64(p.spanLen), p.to-p.next)
-		p.scan.probed.Store(p.next)
+		p.scan.cursor.Store(p.next)
 	} else {
 		if s.Pending == nil {
 			s.Pending = make([]uint64, 0, p.spanLen)
@@ -54,3 +51,29 @@ func (p *pass) Next(s *plan.Span) bool {
 
 // Sending implements tx.Spans.
 func (p *pass) Sending(s *plan.Span, at time.Time) { p.scan.times.stamp(s.Serial, at.UnixNano()) }
+
+// GiveBack implements tx.Spans. The run is over, so nobody takes the span again;
+// in the first pass its positions count as not probed.
+func (p *pass) GiveBack(s *plan.Span) {
+	if p.try > 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.scan.returned = append(p.scan.returned, *s)
+	p.scan.withheld.Add(uint64(s.Len()))
+}
+
+// wasProbed reports whether a position was sent at least once (or had no link
+// address). It is for after the passes.
+func (s *Scan) wasProbed(pos uint64) bool {
+	if pos >= s.cursor.Load() {
+		return false
+	}
+	for _, span := range s.returned { // at most one per sender
+		if span.From <= pos && pos < span.To {
+			return false
+		}
+	}
+	return true
+}

@@ -66,22 +66,24 @@ type Scan struct {
 
 	progressed chan struct{} // has room for one token, sent when an answer came
 	duplicates atomic.Uint64
-	probed     atomic.Uint64 // positions handed out in the first pass
+	cursor     atomic.Uint64 // positions handed out in the first pass
+	returned   []plan.Span   // of those, given back by an interrupt
+	withheld   atomic.Uint64 // and their number
 	missing    atomic.Uint64 // positions of the first pass without link address
 	try        atomic.Int64
 	failed     atomic.Bool   // sink or receiver
 	state      atomic.Value  // string: what the scan is doing
 	started    atomic.Int64  // ns since the epoch
 	sending    time.Duration // time spent in passes
-	allReset   uint64        // hosts that reset every port
+
+	// Of the conclusion.
+	openFiltered uint64 // silent ports of living hosts
+	allReset     uint64 // hosts that reset every port
 }
 
 // New prepares a scan over an open network. The caller closes the network after
 // Run.
 func New(cfg Config, net *Network) (*Scan, error) {
-	if cfg.Plan.Len() == 0 {
-		return nil, errors.New("this shard has no endpoints: there are more shards than endpoints")
-	}
 	s := &Scan{cfg: cfg, net: net, key: cookie.NewKey(cfg.Seed), progressed: make(chan struct{}, 1)}
 	s.limit = cfg.Plan.Len()
 	if cfg.MaxProbes > 0 {
@@ -126,10 +128,10 @@ func (s *Scan) Run(ctx context.Context, sink Sink) (Summary, error) {
 	err := errors.Join(sendErr, receiveErr, sinkErr)
 	if err == nil {
 		s.state.Store("concluding")
-		err = s.concludeSilence(sink)
+		err = unwritten(s.concludeSilence(sink))
 	}
 	if sinkErr == nil {
-		err = errors.Join(err, sink.Flush())
+		err = errors.Join(err, unwritten(sink.Flush()))
 	}
 	s.state.Store("done")
 	summary, booksErr := s.summary(ctx.Err() != nil)
@@ -193,10 +195,12 @@ func (s *Scan) cooldown(since time.Time) bool {
 	}
 }
 
+// probed returns how many positions were handed to a sender in the first pass
+// and not given back.
+func (s *Scan) probed() uint64 { return s.cursor.Load() - s.withheld.Load() }
+
 // answered reports whether every position that was probed has an answer.
-func (s *Scan) answered() bool {
-	return s.answers.Len()+s.missing.Load() >= s.probed.Load()
-}
+func (s *Scan) answered() bool { return s.answers.Len()+s.missing.Load() >= s.probed() }
 
 // keepBooks enters replies into the ledger and records into the sink until the
 // receiver is done. After a sink's error it goes on counting.
@@ -221,8 +225,13 @@ func (s *Scan) keepBooks(sink Sink, abort func()) error {
 		default:
 		}
 	}
-	if sinkErr != nil {
-		return fmt.Errorf("write results: %w", sinkErr)
+	return unwritten(sinkErr)
+}
+
+// unwritten words a sink's error.
+func unwritten(err error) error {
+	if err != nil {
+		return fmt.Errorf("write results: %w", err)
 	}
 	return nil
 }

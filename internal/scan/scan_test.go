@@ -394,15 +394,19 @@ func TestMaxProbesStopsTheFirstPass(t *testing.T) {
 	})
 }
 
-func TestEmptyShardIsAnError(t *testing.T) {
-	p := newPlan(t, "80", "10.0.0.1")
-	empty, err := plan.New(p.Targets(), p.Ports(), 1, plan.Shard{Index: 2, Count: 2})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := New(config(empty, "syn"), newMemory(mixed).network(1)); err == nil {
-		t.Error("a scan of nothing is accepted")
-	}
+func TestAShardBeyondTheLastEndpointIsDoneAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlan(t, "80", "10.0.0.1")
+		empty, err := plan.New(p.Targets(), p.Ports(), 1, plan.Shard{Index: 2, Count: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		sum, err := run(t, t.Context(), config(empty, "syn"), newMemory(mixed).network(2), &records{})
+		if err != nil || sum.Sent+sum.Silent+sum.Planned > 0 || time.Since(begin) > 50*time.Millisecond {
+			t.Errorf("%+v, %v after %v", sum, err, time.Since(begin))
+		}
+	})
 }
 
 func TestHistogramQuantilesAreWithinABucket(t *testing.T) {

@@ -37,11 +37,11 @@ func (s *Scan) concludeSilence(sink Sink) error {
 		return nil
 	}
 	pending, from := make([]uint64, 0, 1024), uint64(0)
-	for from < s.probed.Load() {
-		pending, from = s.answers.Pending(from, s.probed.Load(), pending[:0])
+	for from < s.cursor.Load() {
+		pending, from = s.answers.Pending(from, s.cursor.Load(), pending[:0])
 		for _, pos := range pending {
 			record.Addr = s.cfg.Plan.At(pos)
-			if !s.net.reaches(record.Addr.Addr()) {
+			if !s.wasProbed(pos) || !s.net.reaches(record.Addr.Addr()) {
 				continue
 			}
 			if err := sink.Record(&record); err != nil {
@@ -70,12 +70,13 @@ func (s *Scan) silentPortsOfLivingHosts(sink Sink, record *result.Record) error 
 		for i := range ports.Len() {
 			record.Addr = netip.AddrPortFrom(host, ports.At(i))
 			pos, ok := plan.Position(record.Addr)
-			if !ok || pos >= s.probed.Load() {
+			if !ok || !s.wasProbed(pos) {
 				continue
 			}
 			probed++
 			switch s.answers.Get(pos) {
 			case ledger.None:
+				s.openFiltered++
 				if err := sink.Record(record); err != nil {
 					return err
 				}

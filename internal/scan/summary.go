@@ -27,7 +27,7 @@ func (s *Scan) Progress() Progress {
 	sent := s.send.Stats()
 	p := Progress{
 		State: s.state.Load().(string), Try: int(s.try.Load()),
-		Planned: s.limit, Probed: s.probed.Load(), Sent: sent.Sent, Refused: sent.Refused,
+		Planned: s.limit, Probed: s.probed(), Sent: sent.Sent, Refused: sent.Refused,
 		Answered: s.answers.Len(), Open: s.answers.Count(ledger.Open),
 	}
 	p.Dropped, _ = s.net.Source.Drops()
@@ -70,11 +70,13 @@ type Summary struct {
 	Dropped   uint64 `json:"dropped"`
 
 	// Endpoints by answer, and the addresses behind them.
-	Open       uint64 `json:"open"`
-	Answered   uint64 `json:"answered_not_open"` // closed or unfiltered
-	Rejected   uint64 `json:"rejected"`          // an ICMP error
-	Silent     uint64 `json:"silent"`
-	HostsAlive uint64 `json:"hosts_alive"`
+	Open     uint64 `json:"open"`
+	Answered uint64 `json:"answered_not_open"` // closed or unfiltered
+	Rejected uint64 `json:"rejected"`          // an ICMP error
+	Silent   uint64 `json:"silent"`
+	// Of the silent ones, those reported open|filtered.
+	OpenFiltered uint64 `json:"open_filtered"`
+	HostsAlive   uint64 `json:"hosts_alive"`
 	// Hosts that reset each of at least two probed ports, counted where an open
 	// port should keep silent: their stacks probably do so for open ones too.
 	HostsAllReset uint64 `json:"hosts_all_reset"`
@@ -91,24 +93,25 @@ func (s *Summary) Lost() bool { return s.Dropped > 0 }
 func (s *Scan) summary(interrupted bool) (Summary, error) {
 	sent, received := s.send.Stats(), s.receive.Stats()
 	dropped, err := s.net.Source.Drops()
-	if err != nil {
-		return Summary{}, fmt.Errorf("read drop counter: %w", err)
-	}
 	duplicates := s.duplicates.Load()
 	sum := Summary{
 		Method: s.cfg.Method.Name, Seed: s.cfg.Seed, Interrupted: interrupted, Retries: s.cfg.Retries,
 		Elapsed: time.Since(time.Unix(0, s.started.Load())).Seconds(),
-		Planned: s.limit, Probed: s.probed.Load() - s.missing.Load(), Unreachable: s.missing.Load(),
+		Planned: s.limit, Probed: s.probed() - s.missing.Load(), Unreachable: s.missing.Load(),
 		Generated: sent.Generated, Sent: sent.Sent, Refused: sent.Refused,
 		Received: received.Received, Valid: received.Valid - duplicates, Duplicate: duplicates,
 		BadCookie: received.BadCookie, OutOfPlan: received.OutOfPlan, Foreign: received.Foreign, Dropped: dropped,
 		Open: s.answers.Count(ledger.Open), Answered: s.answers.Count(ledger.Answered), Rejected: s.answers.Count(ledger.Rejected),
-		HostsAlive: s.hosts.Len(), HostsAllReset: s.allReset,
+		OpenFiltered: s.openFiltered,
+		HostsAlive:   s.hosts.Len(), HostsAllReset: s.allReset,
 		RTTMedian: s.rtt.quantile(0.5), RTT99: s.rtt.quantile(0.99),
 	}
 	sum.Silent = sum.Probed - min(sum.Probed, s.answers.Len())
 	if seconds := s.sending.Seconds(); seconds > 0 {
 		sum.Rate = float64(sum.Sent) / seconds
+	}
+	if err != nil {
+		return sum, fmt.Errorf("read the counter of dropped answers: %w", err)
 	}
 	if sum.Generated != sum.Sent+sum.Refused {
 		return sum, fmt.Errorf("the books do not balance: %d frames generated, %d sent, %d refused", sum.Generated, sum.Sent, sum.Refused)
