@@ -15,7 +15,8 @@ import (
 var mayImport = map[string][]string{
 	"internal/target":  {},
 	"internal/permute": {},
-	"internal/cookie":  {},
+	"internal/siphash": {},
+	"internal/cookie":  {"internal/siphash"},
 	"internal/wire":    {},
 	"internal/result":  {},
 	"internal/ledger":  {},
@@ -27,7 +28,7 @@ var mayImport = map[string][]string{
 	"rx":               {"internal/plan", "internal/method", "internal/cookie", "internal/wire", "internal/result"},
 	"internal/scan": {"tx", "rx", "internal/ledger", "internal/plan", "internal/netif", "internal/result",
 		"internal/cookie", "internal/method", "internal/wire"},
-	"bpf/respond":  {},
+	"bpf/respond":  {"internal/siphash", "internal/wire"},
 	"internal/lab": {"bpf/respond", "internal/result"},
 	"cmd/synscan": {"internal/scan", "internal/target", "internal/output", "internal/result", "internal/netif",
 		"internal/plan", "internal/method"},

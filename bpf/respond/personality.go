@@ -3,16 +3,18 @@ package respond
 import (
 	"fmt"
 	"strings"
+
+	"synoptic/internal/wire"
 )
 
-// TCP flags, the low six bits of the flags byte (RFC 9293 3.1).
+// TCP flags, the low six bits of the flags byte.
 const (
-	FIN = 1 << iota
-	SYN
-	RST
-	PSH
-	ACK
-	URG
+	FIN = wire.FIN
+	SYN = wire.SYN
+	RST = wire.RST
+	PSH = wire.PSH
+	ACK = wire.ACK
+	URG = wire.URG
 )
 
 // State is the truth about one port.

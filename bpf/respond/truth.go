@@ -1,6 +1,10 @@
 package respond
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"synoptic/internal/siphash"
+)
 
 // Truth is what a simulated network is: the state of each of its ports, and
 // what comes back to a probe. It is a pure function of the Config, small, and
@@ -39,7 +43,7 @@ func (t Truth) hash(ap netip.AddrPort) uint64 {
 		n = copy(msg[:], a[:])
 	}
 	msg[n], msg[n+1] = byte(ap.Port()>>8), byte(ap.Port())
-	return siphash(t.cfg.Key, msg[:n+2])
+	return siphash.Sum64(t.cfg.Key, msg[:n+2])
 }
 
 // State returns the state of a port. An IPv4 address mapped into IPv6 is
