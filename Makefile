@@ -1,7 +1,6 @@
 # Synoptic. `make help` lists the targets.
 GO      ?= go
 FUZZTIME ?= 30s
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZERS := internal/target:FuzzTargets internal/target:FuzzPorts internal/wire:FuzzDecode \
            internal/wire:FuzzICMPQuote rx:FuzzClassify
 
@@ -11,7 +10,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## the programs, into bin/
-	$(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/...
+	$(GO) build -trimpath -o bin/ ./cmd/...
 
 test: ## every test; installs what is missing (Debian packages, as root)
 	@scripts/need test

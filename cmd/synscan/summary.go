@@ -62,8 +62,8 @@ func (r *report) String() string {
 	row("results", "%s open, %s %s, %s rejected by ICMP, %s; %s answered",
 		count(r.Open), count(r.Answered), answered, count(r.Rejected), silent, number(r.HostsAlive, "address"))
 	row("sent", "%s generated = %s sent + %s refused; %s packets/s", count(r.Generated), count(r.Sent), count(r.Refused), count(uint64(r.Rate)))
-	row("received", "%s = %s valid + %s duplicate + %s bad cookie + %s out of plan + %s foreign; %s dropped",
-		count(r.Received), count(r.Valid), count(r.Duplicate), count(r.BadCookie), count(r.OutOfPlan), count(r.Foreign), count(r.Dropped))
+	row("received", "%s = %s valid + %s duplicate + %s bad cookie + %s out of plan + %s foreign; dropped %s by the ring, %s by the kernel",
+		count(r.Received), count(r.Valid), count(r.Duplicate), count(r.BadCookie), count(r.OutOfPlan), count(r.Foreign), count(r.Dropped), count(r.KernelDropped))
 	if r.RTTMedian > 0 {
 		row("round trip", "%v median, %v at the 99th percentile", r.RTTMedian.Round(time.Microsecond), r.RTT99.Round(time.Microsecond))
 	}
@@ -165,7 +165,7 @@ func (r *report) verdict(err error, out *outputs) (int, error) {
 		}
 		return exitInterrupted, errors.New("interrupted: " + rest)
 	case r.Lost():
-		return exitLost, fmt.Errorf("this machine dropped %s that may have been an answer, so open ports may be missing: scan again with a lower --rate", number(r.Dropped, "packet"))
+		return exitLost, fmt.Errorf("this machine dropped %s that may have been an answer, so open ports may be missing: scan again with a lower --rate", number(r.Dropped+r.KernelDropped, "packet"))
 	}
 	return exitDone, nil
 }

@@ -19,9 +19,17 @@ type Network struct {
 	TTL      uint8   // of the probes; 0: the default
 	Conns    []tx.Conn
 	Source   rx.Source
+	Drops    Drops // nil: not known
 
 	// NextHop gives a target's link address on Ethernet, nil elsewhere.
 	NextHop func(netip.Addr) (mac [6]byte, ok bool)
+}
+
+// Drops counts packets that the machine dropped before the Source could see
+// them, whosever they were.
+type Drops interface {
+	Count() (uint64, error)
+	Close() error
 }
 
 // Options of a real network.
@@ -59,6 +67,11 @@ func Dial(o Options) (_ *Network, err error) {
 		return nil, err
 	}
 	n.Source = ring
+	drops, err := o.Path.OpenDrops()
+	if err != nil {
+		return nil, err
+	}
+	n.Drops = drops
 	if o.Path.Kind == netif.Ethernet {
 		n.NextHop = o.Path.NextHop
 	}
@@ -86,7 +99,22 @@ func (n *Network) Close() error {
 	if n.Source != nil {
 		errs = append(errs, n.Source.Close())
 	}
+	if n.Drops != nil {
+		errs = append(errs, n.Drops.Close())
+	}
 	return errors.Join(errs...)
+}
+
+// dropped returns how many packets the ring had no room for, and how many the
+// machine dropped before it.
+func (n *Network) dropped() (ring, kernel uint64, err error) {
+	ring, err = n.Source.Drops()
+	if n.Drops != nil {
+		var kernelErr error
+		kernel, kernelErr = n.Drops.Count()
+		err = errors.Join(err, kernelErr)
+	}
+	return ring, kernel, err
 }
 
 // probe returns how the probes of a scan look on this network.

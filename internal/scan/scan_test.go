@@ -382,6 +382,30 @@ func TestTargetsWithoutLinkAddressAreNeitherProbedNorWaitedFor(t *testing.T) {
 	})
 }
 
+// dropped is a machine that dropped packets before the ring.
+type dropped uint64
+
+func (d dropped) Count() (uint64, error) { return uint64(d), nil }
+func (d dropped) Close() error           { return nil }
+
+func TestDropsAreALoss(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, tt := range []struct {
+			ring, kernel uint64
+			lost         bool
+		}{{0, 0, false}, {7, 0, true}, {0, 5, true}} {
+			net := newMemory(func(netip.AddrPort) result.State { return result.Open })
+			net.drops = tt.ring
+			network := net.network(1)
+			network.Drops = dropped(tt.kernel)
+			sum, err := run(t, t.Context(), config(newPlan(t, "1-10", "10.0.0.1"), "syn"), network, &records{})
+			if err != nil || sum.Lost() != tt.lost || sum.Dropped != tt.ring || sum.KernelDropped != tt.kernel {
+				t.Errorf("%+v: %+v, %v", tt, sum, err)
+			}
+		}
+	})
+}
+
 func TestMaxProbesStopsTheFirstPass(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := newMemory(func(netip.AddrPort) result.State { return result.Open })

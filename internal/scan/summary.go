@@ -60,7 +60,8 @@ type Summary struct {
 	Refused   uint64 `json:"refused"`
 
 	// Receive side, in packets: Received = Valid + Duplicate + BadCookie +
-	// OutOfPlan + Foreign, and Dropped never reached the scan.
+	// OutOfPlan + Foreign. Dropped is what the receive ring had no room for,
+	// KernelDropped what this machine dropped before, of any traffic.
 	Received  uint64 `json:"received"`
 	Valid     uint64 `json:"valid"`
 	Duplicate uint64 `json:"duplicate"`
@@ -68,6 +69,8 @@ type Summary struct {
 	OutOfPlan uint64 `json:"out_of_plan"`
 	Foreign   uint64 `json:"foreign"`
 	Dropped   uint64 `json:"dropped"`
+
+	KernelDropped uint64 `json:"kernel_dropped"`
 
 	// Endpoints by answer, and the addresses behind them.
 	Open     uint64 `json:"open"`
@@ -86,13 +89,13 @@ type Summary struct {
 }
 
 // Lost reports whether this machine lost something that the results may miss.
-func (s *Summary) Lost() bool { return s.Dropped > 0 }
+func (s *Summary) Lost() bool { return s.Dropped+s.KernelDropped > 0 }
 
 // summary closes the books. It fails when they do not balance, which would be
 // an error of this program.
 func (s *Scan) summary(interrupted bool) (Summary, error) {
 	sent, received := s.send.Stats(), s.receive.Stats()
-	dropped, err := s.net.Source.Drops()
+	dropped, kernelDropped, err := s.net.dropped()
 	duplicates := s.duplicates.Load()
 	sum := Summary{
 		Method: s.cfg.Method.Name, Seed: s.cfg.Seed, Interrupted: interrupted, Retries: s.cfg.Retries,
@@ -100,7 +103,8 @@ func (s *Scan) summary(interrupted bool) (Summary, error) {
 		Planned: s.limit, Probed: s.probed() - s.missing.Load(), Unreachable: s.missing.Load(),
 		Generated: sent.Generated, Sent: sent.Sent, Refused: sent.Refused,
 		Received: received.Received, Valid: received.Valid - duplicates, Duplicate: duplicates,
-		BadCookie: received.BadCookie, OutOfPlan: received.OutOfPlan, Foreign: received.Foreign, Dropped: dropped,
+		BadCookie: received.BadCookie, OutOfPlan: received.OutOfPlan, Foreign: received.Foreign,
+		Dropped: dropped, KernelDropped: kernelDropped,
 		Open: s.answers.Count(ledger.Open), Answered: s.answers.Count(ledger.Answered), Rejected: s.answers.Count(ledger.Rejected),
 		OpenFiltered: s.openFiltered,
 		HostsAlive:   s.hosts.Len(), HostsAllReset: s.allReset,
@@ -111,7 +115,7 @@ func (s *Scan) summary(interrupted bool) (Summary, error) {
 		sum.Rate = float64(sum.Sent) / seconds
 	}
 	if err != nil {
-		return sum, fmt.Errorf("read the counter of dropped answers: %w", err)
+		return sum, fmt.Errorf("read the counters of dropped answers: %w", err)
 	}
 	if sum.Generated != sum.Sent+sum.Refused {
 		return sum, fmt.Errorf("the books do not balance: %d frames generated, %d sent, %d refused", sum.Generated, sum.Sent, sum.Refused)
