@@ -39,7 +39,7 @@ var mayImport = map[string][]string{
 // Each rule has its reason; a rule that the table above already implies is here
 // because its breach would be hard to see in a review.
 var never = []struct {
-	from, to string // prefixes of import paths
+	from, to string // a package, and the beginning of an import path
 	reason   string
 }{
 	{"tx", "synoptic/rx", "stateless means that both sides share the plan and the key, and nothing else"},

@@ -4,13 +4,15 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+
+	"synoptic/internal/lab"
 )
 
 // A sweep of 2^24 addresses fits 64 MiB, and the plan of all of IPv4 fits 128:
 // memory grows with answers, not with probes.
 func TestResidentMemory(t *testing.T) {
 	t.Run("a_slash_8", func(t *testing.T) {
-		l := newLab(t)
+		l := lab.New(t, lab.Config{})
 		o := measure(t, l, false, synscanPath, "-sS", "-p80", "--rate", "max", "-q", "10.0.0.0/8")
 		t.Logf("%d probes, %.0f pps, %d MiB", o.probes, o.pps, o.maxRSS>>20)
 		if o.probes != 1<<24 || o.maxRSS > 64<<20 {

@@ -88,17 +88,6 @@ type outcome struct {
 	elapsed time.Duration
 }
 
-func newLab(t testing.TB) *lab.Lab {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("labs need root")
-		}
-		t.Skip("labs need root")
-	}
-	return lab.New(t, lab.Config{})
-}
-
 // sweep runs a program once in the lab.
 func sweep(t testing.TB, l *lab.Lab, p program, senders int) outcome {
 	t.Helper()
@@ -186,7 +175,7 @@ func BenchmarkSweepAgainst(b *testing.B) {
 				if _, err := exec.LookPath(peer.name); err != nil {
 					b.Fatalf("%v: scripts/need bench installs it", err)
 				}
-				l := newLab(b)
+				l := lab.New(b, lab.Config{})
 				var ours, theirs, speed, cost []float64
 				open := -1
 				for b.Loop() {

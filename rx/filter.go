@@ -18,17 +18,17 @@ type Match struct {
 	Link             wire.Link
 }
 
-// snapLen is how much of a packet is kept: Ethernet with two tags, IPv6 with a
-// few extension headers, ICMPv6, and the quote of an IPv6 header and 8 bytes of
-// TCP with as many more, or IPv4 with options twice.
+// snapLen is how much of a packet is kept: Ethernet, IPv6 with a few extension
+// headers, ICMPv6, and the quote of an IPv6 header and 8 bytes of TCP with as
+// many more, or IPv4 with options twice.
 const snapLen = 256
 
 // Filter returns the classic BPF program for a match. The kernel runs it on
 // every packet of the device, so it decides early: SYN+ACKs and resets to our
 // ports, ICMP errors to our address, and (rarely) IPv6 packets to our address
 // with extension headers, which a linear program cannot follow; the decoder
-// does. It accepts nothing that the decoder would call foreign but those, and
-// refuses no answer; both are tested against the decoder in bpf.VM.
+// does. It refuses no answer that the decoder takes, but behind a VLAN tag, which
+// the kernel has taken off before; tested against the decoder in bpf.VM.
 func (m Match) Filter() []bpf.Instruction {
 	var a assembler
 	ip := uint32(0)

@@ -40,6 +40,10 @@ const (
 	batchTime = 4 * time.Millisecond
 )
 
+// drainTime bounds the reading of what arrived before the end, should the clock
+// that packets are stamped with have been set back.
+const drainTime = 5 * time.Second
+
 // Stats counts received packets: Received is the sum of the others.
 type Stats struct {
 	Received, Valid, BadCookie, OutOfPlan, Foreign uint64
@@ -84,42 +88,50 @@ func (r *Receiver) Stats() Stats {
 }
 
 // Run receives until ctx ends, which returns nil, or the source fails, and then
-// closes the channel of Replies. A batch leaves when it is full or the source
-// is idle, so a lone answer waits for milliseconds at most.
+// closes the channel of Replies. When ctx ends, what has arrived by then is
+// still read, and nothing that arrives later, so the end does not depend on
+// what others send. A batch leaves when it is full, a few milliseconds old, or
+// the source is idle.
 func (r *Receiver) Run(ctx context.Context) error {
 	defer close(r.full)
 	batch := <-r.free
+	ended := ctx.Done()
+	var until time.Time // when ctx ended, or zero
 	for {
-		data, at, err := r.source.Read()
-		switch {
-		case err == nil:
-			r.received.Add(1)
-			batch = batch[:len(batch)+1]
-			reply := &batch[len(batch)-1]
-			outcome := r.class.Classify(data, reply)
-			r.counts[outcome].Add(1)
-			if outcome != Valid {
-				batch = batch[:len(batch)-1]
-				continue
-			}
-			reply.Time = at.UnixNano()
-			if len(batch) < batchLen && reply.Time-batch[0].Time < int64(batchTime) {
-				continue
-			}
-		case errors.Is(err, ErrIdle):
-			if ctx.Err() != nil {
-				if len(batch) > 0 {
-					r.full <- batch
-				}
-				return nil
-			}
-			if len(batch) == 0 {
-				continue
-			}
+		select {
+		case <-ended:
+			ended, until = nil, time.Now()
 		default:
+		}
+		data, at, err := r.source.Read()
+		idle := errors.Is(err, ErrIdle)
+		last := !until.IsZero() && (idle || at.After(until) || time.Since(until) > drainTime)
+		if err == nil && !last {
+			batch = r.take(batch, data, at)
+		}
+		if len(batch) > 0 && (err != nil || last || len(batch) == batchLen || at.UnixNano()-batch[0].Time > int64(batchTime)) {
+			r.full <- batch
+			batch = <-r.free
+		}
+		if last {
+			return nil
+		}
+		if err != nil && !idle {
 			return err
 		}
-		r.full <- batch
-		batch = <-r.free
 	}
+}
+
+// take counts a packet and appends what it answers.
+func (r *Receiver) take(batch []Reply, data []byte, at time.Time) []Reply {
+	r.received.Add(1)
+	batch = batch[:len(batch)+1]
+	reply := &batch[len(batch)-1]
+	outcome := r.class.Classify(data, reply)
+	r.counts[outcome].Add(1)
+	if outcome != Valid {
+		return batch[:len(batch)-1]
+	}
+	reply.Time = at.UnixNano()
+	return batch
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/gopacket"
@@ -352,6 +353,82 @@ func TestReceiverReportsABrokenSource(t *testing.T) {
 	}
 	if _, open := <-r.Replies(); open {
 		t.Error("the replies are not closed")
+	}
+}
+
+// endless yields one packet a millisecond, for ever.
+type endless struct{ data []byte }
+
+func (e endless) Read() ([]byte, time.Time, error) {
+	time.Sleep(time.Millisecond)
+	return e.data, time.Now(), nil
+}
+func (endless) Drops() (uint64, error) { return 0, nil }
+func (endless) Close() error           { return nil }
+
+// Whatever others send: the receiver ends when it is told to, and a lone reply
+// does not wait for the noise behind it to cease.
+func TestNoiseNeitherHoldsRepliesNorTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, s := range samples() {
+			r := New(endless{s.bytes}, classifier(t, method.ByName("syn")))
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			ended := make(chan time.Duration, 1)
+			begin := time.Now()
+			go func() {
+				if err := r.Run(ctx); err != nil {
+					t.Error(err)
+				}
+				ended <- time.Since(begin)
+			}()
+			most := 0
+			for batch := range r.Replies() {
+				most = max(most, len(batch))
+				r.Release(batch)
+			}
+			cancel()
+			if took := <-ended; took > 1010*time.Millisecond || most > 6 {
+				t.Errorf("%s: ended after %v, %d replies waited for each other", s.fact, took, most)
+			}
+		}
+	})
+}
+
+// What arrived before the end is read, however late the receiver is.
+func TestTheBacklogIsReadAtTheEnd(t *testing.T) {
+	source := &script{}
+	for range 1000 {
+		source.packets = append(source.packets, samples()[0].bytes)
+	}
+	r := New(source, classifier(t, method.ByName("syn")))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	go r.Run(ctx)
+	replies := 0
+	for batch := range r.Replies() {
+		replies += len(batch)
+		r.Release(batch)
+	}
+	if replies != 1000 {
+		t.Errorf("%d of 1000 replies", replies)
+	}
+}
+
+func TestABrokenSourceLosesNoReply(t *testing.T) {
+	source := &script{err: errors.New("broken")}
+	for range 100 {
+		source.packets = append(source.packets, samples()[0].bytes)
+	}
+	r := New(source, classifier(t, method.ByName("syn")))
+	ended := make(chan error, 1)
+	go func() { ended <- r.Run(t.Context()) }()
+	replies := 0
+	for batch := range r.Replies() {
+		replies += len(batch)
+		r.Release(batch)
+	}
+	if err := <-ended; !errors.Is(err, source.err) || replies != 100 {
+		t.Errorf("%d of 100 replies, %v", replies, err)
 	}
 }
 

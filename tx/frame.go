@@ -39,8 +39,8 @@ type Probe struct {
 	TTL uint8
 
 	// Link is the header in front of IP. With Ethernet, MAC is the sender and
-	// NextHop gives the receiver for each target; it reports false for a target
-	// that has no link address. A non-nil NextHop must not allocate.
+	// NextHop gives the receiver for each target. It reports false for a target
+	// that no probe can go to, and must not allocate.
 	Link    wire.Link
 	MAC     [6]byte
 	NextHop func(netip.Addr) (mac [6]byte, ok bool)
@@ -150,7 +150,7 @@ func (p *Probe) template(source netip.Addr) (template, error) {
 
 // Build writes the frame of a position's try into dst, which must have room for
 // FrameCap bytes, and returns its length and its target. The length is 0 when
-// the target has no link address.
+// no probe can go there.
 func (f *Framer) Build(dst []byte, pos uint64, try int) (int, netip.Addr) {
 	target := f.Plan.At(pos)
 	addr := target.Addr()
@@ -160,11 +160,11 @@ func (f *Framer) Build(dst []byte, pos uint64, try int) (int, netip.Addr) {
 	}
 	n := copy(dst, t.frame)
 	dst = dst[:n]
-	if f.Link == wire.Ethernet && f.NextHop != nil {
-		mac, ok := f.NextHop(addr)
-		if !ok {
-			return 0, addr
-		}
+	mac, ok := f.NextHop(addr)
+	if !ok {
+		return 0, addr
+	}
+	if f.Link == wire.Ethernet {
 		*(*[6]byte)(dst) = mac
 	}
 

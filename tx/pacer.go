@@ -13,8 +13,9 @@ import (
 //
 // In any window of one second at most rate + burst tokens are given out, and of
 // those given out before it each sender can still have one span to send. The
-// burst is half a percent of the rate, a span at most a tenth of a percent
-// shared among the senders, so the window stays within one percent.
+// burst is half a percent of the rate (or one packet), and the spans of as many
+// senders as plan.Senders allows are together at most a tenth of a percent (or
+// one packet), so the window stays within one percent, or two packets.
 type Pacer struct{ limiter *rate.Limiter }
 
 // burstShare is the part of a second's packets that a late sender may catch up

@@ -34,8 +34,9 @@ type Spans interface {
 	Next(s *plan.Span) bool
 	// Sending is told just before a span's frames leave.
 	Sending(s *plan.Span, at time.Time)
-	// GiveBack takes a span of which nothing was sent, because the run ended.
-	GiveBack(s *plan.Span)
+	// GiveBack takes a span back of which some probes were not sent, because
+	// the run ended or the sender failed.
+	GiveBack(s *plan.Span, unsent int)
 }
 
 // Stats counts frames. Generated = Sent + Refused once the senders have
@@ -112,12 +113,13 @@ type sender struct {
 func (s *sender) run(ctx context.Context, spans Spans) error {
 	for ctx.Err() == nil && spans.Next(&s.span) {
 		if s.pacer.Wait(ctx, s.span.Len()) != nil {
-			spans.GiveBack(&s.span)
+			spans.GiveBack(&s.span, s.span.Len())
 			return nil
 		}
 		s.counts.unreachable.Add(uint64(s.batch.fill(s.framer, s.span)))
 		spans.Sending(&s.span, time.Now())
-		if err := s.flush(); err != nil {
+		if sent, err := s.flush(); err != nil {
+			spans.GiveBack(&s.span, s.batch.n-sent)
 			return err
 		}
 	}
@@ -133,8 +135,8 @@ const (
 	giveUpAfter = 5 * time.Second
 )
 
-// flush sends the batch to its end.
-func (s *sender) flush() error {
+// flush sends the batch to its end, or returns how far it came.
+func (s *sender) flush() (sent int, err error) {
 	var since time.Time // of the first refusal in a row
 	offers := 0
 	s.counts.generated.Add(uint64(s.batch.n))
@@ -149,7 +151,7 @@ func (s *sender) flush() error {
 		if !errors.Is(err, ErrRefused) {
 			// The frames behind the refused one were built for nothing.
 			s.counts.refused.Add(uint64(s.batch.n - from - 1))
-			return err
+			return from, err
 		}
 		s.counts.generated.Add(1) // the refused frame, once more
 		if taken > 0 {
@@ -162,10 +164,10 @@ func (s *sender) flush() error {
 			runtime.Gosched()
 		case time.Since(since) > giveUpAfter:
 			s.counts.refused.Add(uint64(s.batch.n - from))
-			return fmt.Errorf("send: the device took no frame for %v: %w", giveUpAfter, err)
+			return from, fmt.Errorf("send: the device took no frame for %v: %w", giveUpAfter, err)
 		default:
 			time.Sleep(offerPause)
 		}
 	}
-	return nil
+	return s.batch.n, nil
 }

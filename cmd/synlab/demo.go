@@ -126,6 +126,9 @@ func (r *sweep) start(ctx context.Context) error {
 		return fmt.Errorf("run the scanner: %w: build it first with make build", err)
 	}
 	readErr := r.read(out)
+	if _, err := io.Copy(io.Discard, out); err != nil { // a full pipe would stop it
+		return fmt.Errorf("read results: %w", err)
+	}
 	if err := cmd.Wait(); err != nil {
 		return fmt.Errorf("run the scanner: %w", err)
 	}

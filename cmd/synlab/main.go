@@ -63,6 +63,9 @@ func newRoot() *cobra.Command {
 		Short:         "A simulated network with a known truth, for port scanners",
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			return lab.CheckName(name)
+		},
 	}
 	root.PersistentFlags().StringVar(&name, "name", "synlab", "the lab's name, which its namespaces begin with")
 	root.AddCommand(newUp(&name), newDown(&name), newExec(&name), newTruth(&name), newStatus(&name), newDemo())

@@ -43,12 +43,13 @@ func checkOutputs(names []string) error {
 // fails, the scan is stopped, and the others still get everything that is known.
 type outputs struct {
 	writers   []output.Writer
+	files     []*output.Lines // those of the writers that are files
 	allStates bool
 	stop      func() // ends the scan
 	failed    []*output.Error
 }
 
-// openOutputs opens every output before anything is sent.
+// openOutputs opens every output before anything is sent, and changes none.
 func openOutputs(opt options, stdout *os.File, say *console) (*outputs, error) {
 	o := &outputs{allStates: opt.allStates}
 	text := true
@@ -65,12 +66,22 @@ func openOutputs(opt options, stdout *os.File, say *console) (*outputs, error) {
 		if err != nil {
 			return nil, err
 		}
-		o.writers = append(o.writers, w)
+		o.writers, o.files = append(o.writers, w), append(o.files, w)
 	}
 	if text {
 		o.writers = append(o.writers, output.New(say.beside(stdout), "stdout", output.Text))
 	}
 	return o, nil
+}
+
+// begin empties the files, now that nothing stands in the way of the scan.
+func (o *outputs) begin() error {
+	for _, f := range o.files {
+		if err := f.Begin(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // sameFile reports whether a name is that of an open file with a content, not of

@@ -24,7 +24,7 @@ func checkPrivileges(m *method.Method) error {
 		if pathErr != nil {
 			self = "synscan"
 		}
-		return fmt.Errorf("-s%c sends raw packets, which needs the capability CAP_NET_RAW: run it with sudo, or grant it once with `sudo setcap cap_net_raw+ep %s`", m.Letter, self)
+		return fmt.Errorf("-s%c sends raw packets, which needs the capability CAP_NET_RAW, and CAP_NET_ADMIN to resolve neighbours: run it with sudo, or grant both once with `sudo setcap cap_net_raw,cap_net_admin+ep %s`", m.Letter, self)
 	}
 	return fmt.Errorf("open a packet socket, which raw scans need: %w", err)
 }

@@ -112,13 +112,16 @@ func (a *app) execute() (int, error) {
 	defer network.Close()
 	s, err := scan.New(scan.Config{
 		Plan: scope.plan, Method: a.opt.method, Seed: a.opt.seed,
-		Rate: a.opt.rate, Senders: a.opt.senders, Retries: scope.retries, Wait: a.opt.wait,
+		Rate: a.opt.rate, Retries: scope.retries, Wait: a.opt.wait,
 		MaxProbes: a.opt.maxProbes, Silence: a.opt.allStates,
 	}, network)
 	if err != nil {
 		return exitUsage, err
 	}
 
+	if err := out.begin(); err != nil {
+		return exitUsage, err
+	}
 	ctx := a.signals.begin()
 	ctx, out.stop = context.WithCancel(ctx)
 	defer out.stop()

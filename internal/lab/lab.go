@@ -108,6 +108,11 @@ func New(t TB, cfg Config) *Lab {
 
 // Create builds a lab. What was built is taken down again on error.
 func Create(cfg Config) (*Lab, error) {
+	if cfg.Name != "" {
+		if err := CheckName(cfg.Name); err != nil {
+			return nil, err
+		}
+	}
 	l := &Lab{name: cfg.Name}
 	if err := l.build(cfg); err != nil {
 		return nil, errors.Join(fmt.Errorf("create lab: %w", err), l.Close())

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -33,6 +34,21 @@ type Session struct {
 	PID     int    // of the process that holds the listeners
 	Started uint64 // its start time in the kernel's ticks, to know it from a later one of the same PID
 	Hosts   []Facts
+}
+
+// Names of labs and of hosts that were given none.
+var (
+	labName       = regexp.MustCompile(`^[a-z][a-z0-9-]*$`)
+	automaticName = regexp.MustCompile(`^host[0-9]+$`)
+)
+
+// CheckName refuses a lab's name that could stand for another file or another
+// lab's namespaces.
+func CheckName(name string) error {
+	if !labName.MatchString(name) {
+		return fmt.Errorf("lab name %q: want small letters, digits and hyphens, a letter first", name)
+	}
+	return nil
 }
 
 func sessionFile(name string) string { return filepath.Join(runDir, name+".json") }
@@ -71,6 +87,9 @@ func OpenSession(name string) (*Session, error) {
 }
 
 func readSession(name string) (*Session, error) {
+	if err := CheckName(name); err != nil {
+		return nil, err
+	}
 	text, err := os.ReadFile(sessionFile(name))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, ErrNotUp
@@ -152,6 +171,9 @@ func (s *Session) Exec(command []string) error {
 // TakeDown ends a session and removes what a killed one left behind. It is no
 // error if there is none.
 func TakeDown(name string) error {
+	if err := CheckName(name); err != nil {
+		return err
+	}
 	s, err := readSession(name)
 	if err == nil && s.running() {
 		if err := s.stop(); err != nil {
@@ -163,6 +185,10 @@ func TakeDown(name string) error {
 		return fmt.Errorf("look for namespaces of lab %q: %w", name, err)
 	}
 	for _, path := range left {
+		// Others may have named theirs alike.
+		if role := strings.TrimPrefix(filepath.Base(path), name+"-"); !s.has(role) {
+			continue
+		}
 		if err := RemoveNamespace(filepath.Base(path)); err != nil {
 			return err
 		}
@@ -171,6 +197,15 @@ func TakeDown(name string) error {
 		return fmt.Errorf("remove lab's state: %w", err)
 	}
 	return nil
+}
+
+// has tells whether a namespace of this role is the lab's: also that of a lab
+// that was killed before it was a session.
+func (s *Session) has(role string) bool {
+	if role == "scanner" || role == "gate" || automaticName.MatchString(role) {
+		return true
+	}
+	return s != nil && slices.ContainsFunc(s.Hosts, func(f Facts) bool { return f.Name == role })
 }
 
 // stop has the session's process close the lab and waits for its end.

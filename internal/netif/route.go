@@ -118,6 +118,9 @@ func (r *router) ask(a netip.Addr) (answer, error) {
 	case a == maxAddr(true):
 		return answer{class: skipped, why: "broadcast address"}, nil
 	case a.IsLinkLocalUnicast() && a.Is6() && r.oif == nil:
+		if own, err := r.own(a); err == nil && own.class == local {
+			return own, nil
+		}
 		return answer{}, fmt.Errorf("find the route to %s: a link-local address exists on every link: name the interface with -e", a)
 	}
 	// Given an interface, the kernel sends even 127.0.0.1 out of it. Ask first

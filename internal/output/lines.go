@@ -56,10 +56,10 @@ func New(w io.Writer, name string, format Format) *Lines {
 	return &Lines{name: name, to: w, format: format, buf: make([]byte, 0, bufferLen)}
 }
 
-// Create creates a file, or empties it if it exists, and returns a Writer to
-// it.
+// Create opens a file to write to, and creates it if it does not exist. What is
+// in it stays until Begin.
 func Create(path string, format Format) (*Lines, error) {
-	f, err := os.Create(path)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o666)
 	if err != nil {
 		return nil, fmt.Errorf("create %s: %w", path, cause(err))
 	}
@@ -69,6 +69,17 @@ func Create(path string, format Format) (*Lines, error) {
 		l.regular = info.Mode().IsRegular()
 	}
 	return l, nil
+}
+
+// Begin empties a file that Create opened.
+func (l *Lines) Begin() error {
+	if !l.regular {
+		return nil
+	}
+	if err := l.file.Truncate(0); err != nil {
+		return fmt.Errorf("empty %s: %w", l.name, cause(err))
+	}
+	return nil
 }
 
 // Record implements Writer.

@@ -180,7 +180,10 @@ func TestNoRecordsMakeAnEmptyFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(w.Flush(), w.Close()); err != nil {
+	if got, err := os.ReadFile(path); err != nil || string(got) != "the scan before\n" {
+		t.Errorf("a file that was only opened reads %q, %v", got, err)
+	}
+	if err := errors.Join(w.Begin(), w.Flush(), w.Close()); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := os.ReadFile(path); err != nil || len(got) != 0 {

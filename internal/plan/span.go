@@ -35,6 +35,17 @@ func (s Span) At(i int) uint64 {
 // within a millisecond on any path, enough to share a system call among.
 const MaxSpan = 128
 
+// Senders returns how many of at most so many senders a rate in packets per
+// second (0: unlimited) has use for: each at least a packet a millisecond. Each
+// sender may hold back a span while others go on, and a span is at least one
+// packet, so more of them would make slow rates uneven.
+func Senders(rate float64, most int) int {
+	if rate <= 0 {
+		return most
+	}
+	return int(min(max(rate*time.Millisecond.Seconds(), 1), float64(most)))
+}
+
 // SpanLen returns the number of probes per span at a rate in packets per second
 // (0: unlimited) shared by a number of senders: about a millisecond's worth.
 func SpanLen(rate float64, senders int) int {

@@ -51,7 +51,7 @@ func portList(from, to uint16) (list []uint16) {
 // Real kernels with open, closed, dropped, reset and ICMP-rejected ports, on
 // the link, behind a router and in this machine itself.
 func TestRealHosts(t *testing.T) {
-	requireRoot(t)
+	lab.NeedRoot(t)
 	if !lab.InNamespace(t) {
 		return
 	}
@@ -96,7 +96,8 @@ func TestRealHosts(t *testing.T) {
 			t.Errorf("%+v", sum)
 		}
 	})
-	for _, own := range []netip.Addr{lab.Scanner4, lab.Scanner6} {
+	linkLocal := netip.MustParseAddr("fe80::ff:fe00:1") // of lab.ScannerMAC, RFC 4291 appendix A
+	for _, own := range []netip.Addr{lab.Scanner4, lab.Scanner6, linkLocal} {
 		for _, m := range method.Table {
 			t.Run(fmt.Sprintf("%s/own_address/%v", m.Name, own), func(t *testing.T) {
 				got, sum := overSockets(t, newPlan(t, "1-100", own.String()), m.Name, 1)
@@ -110,7 +111,7 @@ func TestRealHosts(t *testing.T) {
 
 // Simulated hosts of every personality, for every method.
 func TestPersonalities(t *testing.T) {
-	requireRoot(t)
+	lab.NeedRoot(t)
 	if !lab.InNamespace(t) {
 		return
 	}
@@ -146,7 +147,7 @@ func TestPersonalities(t *testing.T) {
 
 // Stacks that reset every port are noticed, so that "closed" is not believed.
 func TestWindowsIsNoticed(t *testing.T) {
-	requireRoot(t)
+	lab.NeedRoot(t)
 	if !lab.InNamespace(t) {
 		return
 	}
@@ -162,7 +163,7 @@ func TestWindowsIsNoticed(t *testing.T) {
 
 // A network that loses the first tries of a third of all endpoints.
 func TestRetriesInTheLab(t *testing.T) {
-	requireRoot(t)
+	lab.NeedRoot(t)
 	if !lab.InNamespace(t) {
 		return
 	}

@@ -4,27 +4,15 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"os"
 	"testing"
 	"time"
 
+	"synoptic/internal/lab"
 	"synoptic/internal/method"
 	"synoptic/internal/netif"
 	"synoptic/internal/plan"
 	"synoptic/internal/result"
 )
-
-// requireRoot skips on a laptop and fails in CI.
-func requireRoot(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatal("raw sockets need root")
-	}
-	t.Skip("raw sockets need root")
-}
 
 // overSockets runs a scan over real sockets.
 func overSockets(t *testing.T, p *plan.Plan, name string, retries int) ([]result.Record, Summary) {
@@ -46,7 +34,7 @@ func overSockets(t *testing.T, p *plan.Plan, name string, retries int) ([]result
 	defer cancel()
 	sink := &records{}
 	sum, err := run(t, ctx, Config{
-		Plan: p, Method: method.ByName(name), Seed: 1, Senders: 1, Retries: retries, Wait: time.Second, Silence: true,
+		Plan: p, Method: method.ByName(name), Seed: 1, Retries: retries, Wait: time.Second, Silence: true,
 	}, network, sink)
 	if err != nil {
 		t.Fatal(err)
@@ -56,7 +44,7 @@ func overSockets(t *testing.T, p *plan.Plan, name string, retries int) ([]result
 
 // Every raw method works on loopback, against this machine's own kernel.
 func TestLoopback(t *testing.T) {
-	requireRoot(t)
+	lab.NeedRoot(t)
 	for _, host := range []string{"127.0.0.1", "127.1.2.3", "::1"} {
 		addr := netip.MustParseAddr(host)
 		listener, err := net.Listen("tcp", netip.AddrPortFrom(addr, 0).String())
@@ -87,5 +75,14 @@ func TestLoopback(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A broadcast address among the targets is left out, and nothing else.
+func TestLoopbackBroadcastIsLeftOut(t *testing.T) {
+	lab.NeedRoot(t)
+	all, sum := overSockets(t, newPlan(t, "1-5", "127.255.255.252/30"), "syn", 0)
+	if len(all) != 15 || sum.Probed != 15 || sum.Unreachable != 5 || sum.Answered != 15 {
+		t.Errorf("%d records, %+v", len(all), sum)
 	}
 }

@@ -21,7 +21,11 @@ type Network struct {
 	Source   rx.Source
 	Drops    Drops // nil: not known
 
-	// NextHop gives a target's link address on Ethernet, nil elsewhere.
+	// SendLink is the header in front of the probes' IP header; answers have
+	// that of Match.
+	SendLink wire.Link
+	// NextHop gives a target's link address, which is nothing where SendLink has
+	// none, and reports false for a target that no probe can go to.
 	NextHop func(netip.Addr) (mac [6]byte, ok bool)
 }
 
@@ -38,7 +42,7 @@ type Options struct {
 	// SourcePort of the first try, and how many tries have one of their own
 	// from there on: 1 makes all tries share it.
 	SourcePort, Ports uint16
-	Senders           int
+	Senders           int // sockets to send through, at least 1
 	TTL               uint8
 }
 
@@ -51,7 +55,7 @@ func Dial(o Options) (_ *Network, err error) {
 			Source4: o.Path.Source4, Source6: o.Path.Source6,
 			Port: o.SourcePort, Ports: o.Ports, Link: wire.Ethernet,
 		},
-		MAC: o.Path.MAC, TTL: o.TTL,
+		MAC: o.Path.MAC, TTL: o.TTL, NextHop: o.Path.NextHop,
 	}
 	if o.Ports > 1 {
 		n.PortStep = 1
@@ -72,8 +76,8 @@ func Dial(o Options) (_ *Network, err error) {
 		return nil, err
 	}
 	n.Drops = drops
-	if o.Path.Kind == netif.Ethernet {
-		n.NextHop = o.Path.NextHop
+	if o.Path.Kind == netif.Loopback {
+		n.SendLink = wire.Raw
 	}
 	for range o.Senders {
 		var conn tx.Conn
@@ -119,22 +123,15 @@ func (n *Network) dropped() (ring, kernel uint64, err error) {
 
 // probe returns how the probes of a scan look on this network.
 func (n *Network) probe(s *Scan) tx.Probe {
-	p := tx.Probe{
+	return tx.Probe{
 		Plan: s.cfg.Plan, Method: s.cfg.Method, Key: s.key,
 		Source4: n.Source4, Source6: n.Source6, SourcePort: n.Port, PortStep: n.PortStep, TTL: n.TTL,
-		Link: wire.Ethernet, MAC: n.MAC, NextHop: n.NextHop,
+		Link: n.SendLink, MAC: n.MAC, NextHop: n.NextHop,
 	}
-	if n.NextHop == nil {
-		p.Link = wire.Raw
-	}
-	return p
 }
 
-// reaches tells whether a target has a link address, or needs none.
+// reaches tells whether probes can go to a target.
 func (n *Network) reaches(a netip.Addr) bool {
-	if n.NextHop == nil {
-		return true
-	}
 	_, ok := n.NextHop(a)
 	return ok
 }

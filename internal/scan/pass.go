@@ -19,7 +19,7 @@ type pass struct {
 }
 
 func (s *Scan) newPass(try int) *pass {
-	p := &pass{scan: s, try: try, spanLen: plan.SpanLen(s.cfg.Rate, s.cfg.Senders), to: s.limit}
+	p := &pass{scan: s, try: try, spanLen: plan.SpanLen(s.cfg.Rate, s.senders), to: s.limit}
 	if try > 0 {
 		p.to = s.cursor.Load()
 	}
@@ -53,15 +53,15 @@ func (p *pass) Next(s *plan.Span) bool {
 func (p *pass) Sending(s *plan.Span, at time.Time) { p.scan.times.stamp(s.Serial, at.UnixNano()) }
 
 // GiveBack implements tx.Spans. The run is over, so nobody takes the span again;
-// in the first pass its positions count as not probed.
-func (p *pass) GiveBack(s *plan.Span) {
+// in the first pass what was not sent of it counts as not probed.
+func (p *pass) GiveBack(s *plan.Span, unsent int) {
 	if p.try > 0 {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.scan.returned = append(p.scan.returned, *s)
-	p.scan.withheld.Add(uint64(s.Len()))
+	p.scan.withheld.Add(uint64(unsent))
 }
 
 // wasProbed reports whether a position was sent at least once (or had no link

@@ -32,7 +32,6 @@ type Config struct {
 	Seed   uint64 // the cookie key derives from it; the plan was made with it
 
 	Rate      float64       // packets per second, 0: unlimited
-	Senders   int           // threads that send, at least 1
 	Retries   int           // further tries for what did not answer
 	Wait      time.Duration // the longest wait for answers after the last probe
 	MaxProbes uint64        // positions to visit at most, 0: all
@@ -58,6 +57,7 @@ type Scan struct {
 	limit uint64 // positions to visit
 
 	send    *tx.Transmitter
+	senders int
 	receive *rx.Receiver
 	answers ledger.Ledger
 	hosts   ledger.Ledger // by host key: see silence.go
@@ -65,7 +65,9 @@ type Scan struct {
 	rtt     histogram
 
 	progressed chan struct{} // has room for one token, sent when an answer came
+	entered    atomic.Uint64 // replies that the bookkeeper took
 	duplicates atomic.Uint64
+	strays     atomic.Uint64 // valid answers to probes that this run has not sent
 	cursor     atomic.Uint64 // positions handed out in the first pass
 	returned   []plan.Span   // of those, given back by an interrupt
 	withheld   atomic.Uint64 // and their number
@@ -90,7 +92,8 @@ func New(cfg Config, net *Network) (*Scan, error) {
 		s.limit = min(s.limit, cfg.MaxProbes)
 	}
 	s.times = newSendTimes()
-	s.send = tx.New(net.probe(s), net.Conns, tx.NewPacer(cfg.Rate))
+	s.senders = plan.Senders(cfg.Rate, len(net.Conns))
+	s.send = tx.New(net.probe(s), net.Conns[:s.senders], tx.NewPacer(cfg.Rate))
 	s.receive = rx.New(net.Source, &rx.Classifier{Plan: cfg.Plan, Method: cfg.Method, Key: s.key, Match: net.Match})
 	s.state.Store("starting")
 	return s, nil
@@ -147,11 +150,11 @@ func (s *Scan) passes(ctx context.Context) error {
 		pass := s.newPass(try)
 		err := s.send.Run(ctx, pass)
 		s.sending += time.Since(begin)
-		if err != nil {
-			return err
-		}
 		if try == 0 {
 			s.missing.Store(s.send.Stats().Unreachable)
+		}
+		if err != nil {
+			return err
 		}
 		s.state.Store("waiting")
 		if s.cooldown(time.Now()) || ctx.Err() != nil {
@@ -163,8 +166,8 @@ func (s *Scan) passes(ctx context.Context) error {
 
 // Bounds of the cooldown.
 const (
-	// Nothing was ever answered, so no round trip is known: the initial
-	// retransmission time-out of RFC 6298 section 2.
+	// No round trip is known: the initial retransmission time-out of RFC 6298
+	// section 2.
 	blindCooldown = time.Second
 	// A little more than twice the largest round trip seen.
 	leastCooldown = 250 * time.Millisecond
@@ -179,8 +182,8 @@ func (s *Scan) cooldown(since time.Time) bool {
 			return true
 		}
 		wait := blindCooldown
-		if s.answers.Len() > 0 {
-			wait = leastCooldown + 2*s.rtt.max()
+		if largest := s.rtt.max(); largest > 0 {
+			wait = leastCooldown + 2*largest
 		}
 		left := time.Until(since.Add(min(wait, s.cfg.Wait)))
 		if left <= 0 || s.failed.Load() {
@@ -239,6 +242,11 @@ func unwritten(err error) error {
 // enter puts a reply into the ledger; it reports whether it is news, and then
 // fills the record.
 func (s *Scan) enter(reply *rx.Reply, record *result.Record) bool {
+	s.entered.Add(1)
+	if reply.Pos >= s.cursor.Load() {
+		s.strays.Add(1)
+		return false
+	}
 	outcome := s.answers.Put(reply.Pos, markOf(reply.State))
 	if outcome == ledger.Duplicate {
 		s.duplicates.Add(1)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/gopacket/layers"
 
+	"synoptic/internal/cookie"
 	"synoptic/internal/method"
 	"synoptic/internal/plan"
 	"synoptic/internal/result"
@@ -18,7 +19,7 @@ import (
 )
 
 func config(p *plan.Plan, name string) Config {
-	return Config{Plan: p, Method: method.ByName(name), Seed: 1, Rate: 100_000, Senders: 2, Wait: 8 * time.Second}
+	return Config{Plan: p, Method: method.ByName(name), Seed: 1, Rate: 100_000, Wait: 8 * time.Second}
 }
 
 func run(t *testing.T, ctx context.Context, cfg Config, net *Network, sink Sink) (Summary, error) {
@@ -131,7 +132,7 @@ func TestOpenFilteredNeedsASignOfLife(t *testing.T) {
 
 func TestHostsThatResetEveryPortAreCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		for name, want := range map[string]uint64{"fin": 2, "null": 2, "syn": 0} {
+		for name, want := range map[string]uint64{"fin": 2, "null": 2, "maimon": 0, "syn": 0} {
 			net := newMemory(func(ap netip.AddrPort) result.State {
 				if last := ap.Addr().As4()[3]; last < 2 || last == 2 && ap.Port() > 3 {
 					return result.Closed
@@ -378,6 +379,110 @@ func TestTargetsWithoutLinkAddressAreNeitherProbedNorWaitedFor(t *testing.T) {
 		}
 		if took := time.Since(begin); took > 50*time.Millisecond {
 			t.Errorf("took %v", took)
+		}
+	})
+}
+
+func TestAFailedSenderCountsOnlyWhatItSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := newMemory(func(netip.AddrPort) result.State { return result.Unknown })
+		net.err = func(sent int) error {
+			if sent == 1000 {
+				return errors.New("interface gone")
+			}
+			return nil
+		}
+		network := net.network(1)
+		network.NextHop = func(a netip.Addr) ([6]byte, bool) { return [6]byte{}, a.As4()[3] > 9 }
+		sum, err := run(t, t.Context(), config(newPlan(t, "1-100", "10.0.0.0/24"), "syn"), network, &records{})
+		if err == nil || sum.Sent != 1000 || sum.Probed != 1000 || sum.Silent != 1000 || sum.Unreachable == 0 {
+			t.Errorf("%+v, %v", sum, err)
+		}
+	})
+}
+
+// An answer to a probe that this run did not send, of an earlier run with the
+// same seed, must not end it.
+func TestAnswersToOtherRunsAreStrays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := newMemory(func(netip.AddrPort) result.State { return result.Open })
+		net.delay = func(netip.AddrPort) time.Duration { return 20 * time.Millisecond }
+		p := newPlan(t, "1-10", "10.0.0.0/28")
+		cfg := config(p, "syn")
+		sink := &records{}
+		if _, err := run(t, t.Context(), cfg, net.network(1), sink); err != nil {
+			t.Fatal(err)
+		}
+		// The second run hears the first one's answers once more.
+		again := newMemory(func(netip.AddrPort) result.State { return result.Open })
+		again.delay = net.delay
+		for _, ap := range all(p) {
+			var probe wire.Packet
+			source := netip.AddrPortFrom(here4, 61000)
+			probe.Src, probe.Dst, probe.TCP = here4, ap.Addr(), wire.TCP{
+				SrcPort: 61000, DstPort: ap.Port(), Seq: cookie.NewKey(1).Of(ap, source), Flags: wire.SYN}
+			again.replies <- arrival{time.Now(), answer(&probe, result.Open, nil)}
+		}
+		cfg.MaxProbes = 10
+		sink = &records{}
+		sum, err := run(t, t.Context(), cfg, again.network(1), sink)
+		if err != nil || sum.Open != 10 || len(sink.all) != 10 || sum.OutOfPlan != 150 {
+			t.Fatalf("%d records, %+v, %v", len(sink.all), sum, err)
+		}
+		for _, r := range sink.all {
+			if pos, _ := p.Position(r.Addr); pos >= 10 {
+				t.Errorf("%v was not probed in this run", r.Addr)
+			}
+		}
+	})
+}
+
+// With one source port for all tries nothing is known of a late answer's round
+// trip, and then the scan waits as if nothing had come.
+func TestASharedPortWaitsLongEnough(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := newMemory(func(netip.AddrPort) result.State { return result.Open })
+		net.delay = func(netip.AddrPort) time.Duration { return 900 * time.Millisecond }
+		net.lose = func(ap netip.AddrPort, try int) bool { return ap.Port() == 2 && try == 1 }
+		network := net.network(1)
+		network.PortStep, network.Ports = 0, 1
+		cfg := config(newPlan(t, "1-2", "10.0.0.1"), "syn")
+		cfg.Retries = 1
+		sum, err := run(t, t.Context(), cfg, network, &records{})
+		if err != nil || sum.Open != 2 {
+			t.Errorf("%+v, %v", sum, err)
+		}
+	})
+}
+
+// A target that sends its answer again and again does not keep the scan.
+func TestATarpitDoesNotHoldTheScan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := newMemory(func(ap netip.AddrPort) result.State {
+			if ap.Port() == 1 {
+				return result.Open
+			}
+			return result.Unknown
+		})
+		over := make(chan struct{})
+		defer close(over)
+		net.edit = func(reply []byte) [][]byte {
+			go func() {
+				for {
+					select {
+					case <-over:
+						return
+					case <-time.After(time.Millisecond):
+						net.replies <- arrival{time.Now(), reply}
+					}
+				}
+			}()
+			return [][]byte{reply}
+		}
+		begin := time.Now()
+		sum, err := run(t, t.Context(), config(newPlan(t, "1-2", "10.0.0.1"), "syn"), net.network(1), &records{})
+		if took := time.Since(begin); err != nil || sum.Open != 1 || took > time.Second {
+			t.Errorf("%v, %+v, %v", took, sum, err)
 		}
 	})
 }

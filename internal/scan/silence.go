@@ -84,7 +84,8 @@ func (s *Scan) silentPortsOfLivingHosts(sink Sink, record *result.Record) error 
 				reset++
 			}
 		}
-		if probed > 1 && reset == probed {
+		// Resets to FIN+ACK are what most stacks send anyway.
+		if probed > 1 && reset == probed && !s.cfg.Method.CookieInAck {
 			s.allReset++
 		}
 	}

@@ -96,14 +96,14 @@ func (s *Summary) Lost() bool { return s.Dropped+s.KernelDropped > 0 }
 func (s *Scan) summary(interrupted bool) (Summary, error) {
 	sent, received := s.send.Stats(), s.receive.Stats()
 	dropped, kernelDropped, err := s.net.dropped()
-	duplicates := s.duplicates.Load()
+	duplicates, strays := s.duplicates.Load(), s.strays.Load()
 	sum := Summary{
 		Method: s.cfg.Method.Name, Seed: s.cfg.Seed, Interrupted: interrupted, Retries: s.cfg.Retries,
 		Elapsed: time.Since(time.Unix(0, s.started.Load())).Seconds(),
 		Planned: s.limit, Probed: s.probed() - s.missing.Load(), Unreachable: s.missing.Load(),
 		Generated: sent.Generated, Sent: sent.Sent, Refused: sent.Refused,
-		Received: received.Received, Valid: received.Valid - duplicates, Duplicate: duplicates,
-		BadCookie: received.BadCookie, OutOfPlan: received.OutOfPlan, Foreign: received.Foreign,
+		Received: received.Received, Valid: received.Valid - duplicates - strays, Duplicate: duplicates,
+		BadCookie: received.BadCookie, OutOfPlan: received.OutOfPlan + strays, Foreign: received.Foreign,
 		Dropped: dropped, KernelDropped: kernelDropped,
 		Open: s.answers.Count(ledger.Open), Answered: s.answers.Count(ledger.Answered), Rejected: s.answers.Count(ledger.Rejected),
 		OpenFiltered: s.openFiltered,
@@ -119,6 +119,9 @@ func (s *Scan) summary(interrupted bool) (Summary, error) {
 	}
 	if sum.Generated != sum.Sent+sum.Refused {
 		return sum, fmt.Errorf("the books do not balance: %d frames generated, %d sent, %d refused", sum.Generated, sum.Sent, sum.Refused)
+	}
+	if entered := s.entered.Load(); received.Valid != entered {
+		return sum, fmt.Errorf("the books do not balance: %d answers received, %d entered", received.Valid, entered)
 	}
 	if total := sum.Valid + sum.Duplicate + sum.BadCookie + sum.OutOfPlan + sum.Foreign; sum.Received != total {
 		return sum, fmt.Errorf("the books do not balance: %d packets received, %d accounted for", sum.Received, total)

@@ -101,7 +101,7 @@ func inLab(t *testing.T, l *lab.Lab, sw sweep) Summary {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	sink := &found{plan: p, states: make([]result.State, p.Len())}
-	sum, err := run(t, ctx, Config{Plan: p, Method: m, Seed: 1, Senders: sw.senders, Retries: sw.retries, Rate: sw.rate, Wait: 4 * time.Second}, network, sink)
+	sum, err := run(t, ctx, Config{Plan: p, Method: m, Seed: 1, Retries: sw.retries, Rate: sw.rate, Wait: 4 * time.Second}, network, sink)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +147,7 @@ func inLab(t *testing.T, l *lab.Lab, sw sweep) Summary {
 // 2^21 endpoints at unlimited rate: exactly the truth, and the responder's
 // count of probes is the summary's.
 func TestSweepFindsExactlyTheTruth(t *testing.T) {
-	requireRoot(t)
+	lab.NeedRoot(t)
 	if !lab.InNamespace(t) {
 		return
 	}
@@ -187,7 +187,7 @@ func TestSweepFindsExactlyTheTruth(t *testing.T) {
 // the responder answers no first probe and every second one, so silence and
 // the right count are the proof.
 func TestFourShardsProbeEveryEndpointOnce(t *testing.T) {
-	requireRoot(t)
+	lab.NeedRoot(t)
 	if !lab.InNamespace(t) {
 		return
 	}

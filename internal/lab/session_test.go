@@ -1,0 +1,41 @@
+package lab
+
+import (
+	"os"
+	"testing"
+)
+
+// Taking a lab down leaves namespaces alone that are only named alike.
+func TestTakeDownRemovesOnlyItsOwn(t *testing.T) {
+	NeedRoot(t)
+	var names []string
+	for _, name := range []string{"takedown-scanner", "takedown-host3", "takedown-precious", "takedown-2-gate"} {
+		n, err := NewNamespace(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := n.Close(); err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, name)
+	}
+	if err := TakeDown("takedown"); err != nil {
+		t.Fatal(err)
+	}
+	for i, name := range names {
+		_, err := os.Stat("/run/netns/" + name)
+		if kept := err == nil; kept != (i >= 2) {
+			t.Errorf("%s is still there: %v", name, kept)
+		}
+		if err == nil {
+			if err := RemoveNamespace(name); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	for _, name := range []string{"*", "", "../x", "a/b", "A", "a*"} {
+		if err := TakeDown(name); err == nil {
+			t.Errorf("the name %q is accepted", name)
+		}
+	}
+}
