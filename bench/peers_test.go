@@ -46,7 +46,7 @@ var (
 	zmap = program{
 		name: "zmap",
 		args: func(senders int, results string) []string {
-			return []string{"-p", "80", "--rate=0", "--sender-threads=" + strconv.Itoa(senders), "--cooldown-time=1",
+			return []string{"-p", "80", "--rate=0", "--sender-threads=" + strconv.Itoa(senders), "--cooldown-time=1", "--max-sendto-failures=1000000",
 				"-i", lab.ScannerDevice, "-S", lab.Scanner4.String(), "-G", lab.GateMAC.String(), "-b", os.DevNull,
 				"-q", "-v", "0", "-o", results, targets}
 		},
