@@ -76,8 +76,8 @@ func (t *Transmitter) Stats() Stats {
 // returns when every sender has stopped. A span once begun is completed, unless
 // its sender failed. It returns nil when ctx ended.
 func (t *Transmitter) Run(ctx context.Context, spans Spans) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	senders := make([]*sender, len(t.conns))
 	for i, conn := range t.conns {
 		framer, err := NewFramer(t.probe)
@@ -93,7 +93,7 @@ func (t *Transmitter) Run(ctx context.Context, spans Spans) error {
 			runtime.LockOSThread()
 			defer runtime.UnlockOSThread()
 			if errs[i] = s.run(ctx, spans); errs[i] != nil {
-				cancel(errs[i])
+				cancel()
 			}
 		})
 	}

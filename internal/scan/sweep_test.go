@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"testing"
 	"time"
 
@@ -101,11 +102,18 @@ func inLab(t *testing.T, l *lab.Lab, sw sweep) Summary {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	sink := &found{plan: p, states: make([]result.State, p.Len())}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
 	sum, err := run(t, ctx, Config{Plan: p, Method: m, Seed: 1, Retries: sw.retries, Rate: sw.rate, Wait: 4 * time.Second}, network, sink)
 	if err != nil {
 		t.Fatal(err)
 	}
+	runtime.ReadMemStats(&after)
 	t.Logf("%.0f packets/s, %+v", sum.Rate, sum)
+	// Buffers, timers of the pacer and the ledger's pages grow; packets cost none.
+	if n := after.Mallocs - before.Mallocs; n > (sum.Sent+sum.Received)/200 {
+		t.Errorf("%d allocations for %d packets", n, sum.Sent+sum.Received)
+	}
 
 	responder, err := l.Responder.Config()
 	if err != nil {
