@@ -1,6 +1,9 @@
 # Synoptic. `make help` lists the targets.
 GO      ?= go
 FUZZTIME ?= 30s
+# Git refuses to tell root of somebody else's checkout; then the programs do not
+# know their revision.
+VCS := $(shell git rev-parse HEAD >/dev/null 2>&1 || echo -buildvcs=false)
 FUZZERS := internal/target:FuzzTargets internal/target:FuzzPorts internal/wire:FuzzDecode \
            internal/wire:FuzzICMPQuote rx:FuzzClassify
 
@@ -10,11 +13,11 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## the programs, into bin/
-	$(GO) build -trimpath -o bin/ ./cmd/...
+	$(GO) build -trimpath $(VCS) -o bin/ ./cmd/...
 
 test: ## every test; installs what is missing (Debian packages, as root)
 	@scripts/need test
-	$(GO) test ./...
+	$(GO) test -p 1 ./...
 
 lint: ## gofmt, vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'lint: the files above are not formatted'; exit 1; }
@@ -29,7 +32,7 @@ generate: ## the BPF objects and their Go types, with Debian's clang 14
 	$(GO) generate ./...
 
 drift: generate ## fails if generate changes what is committed
-	git diff --exit-code -- bpf
+	git -c safe.directory='*' diff --exit-code -- bpf
 
 fuzz: ## each fuzzer for FUZZTIME (30s, or a count as in 10000x)
 	@for f in $(FUZZERS); do \

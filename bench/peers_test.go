@@ -179,8 +179,12 @@ func BenchmarkSweepAgainst(b *testing.B) {
 				var ours, theirs, speed, cost []float64
 				open := -1
 				for b.Loop() {
-					us := sweep(b, l, synscan, senders)
-					them := sweep(b, l, peer, senders)
+					var us, them outcome
+					if len(ours)%2 == 0 { // take turns in going first
+						us, them = sweep(b, l, synscan, senders), sweep(b, l, peer, senders)
+					} else {
+						them, us = sweep(b, l, peer, senders), sweep(b, l, synscan, senders)
+					}
 					if us.probes != endpoints {
 						b.Fatalf("synscan sent %d probes of %d", us.probes, endpoints)
 					}

@@ -9,18 +9,18 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-// The ring: 512 blocks of 32 KiB, 16 MiB in all, each holding about 230
-// answers. Small blocks, because a block that its time-out closes is spent
-// however few packets it holds: in a slow trickle 512 blocks last 2 seconds, in
-// a flood of 400,000 answers a second a quarter of one.
+// The ring: 2048 blocks of 8 KiB, 16 MiB in all, each holding about 58 answers.
+// Small blocks, because a block that its time-out closes is spent however few
+// packets it holds: with 2048 of them the receiver may be kept from running for
+// 4 seconds of a trickle, or for a quarter of a second of 400,000 answers.
 const (
-	blockSize = 32 << 10
-	blocks    = 512
+	blockSize = 8 << 10
+	blocks    = 2048
 	frameSize = 2048 // divides the block; TPACKET_V3 packs frames by their size
 
 	// How long a packet may wait in a block that does not fill. Kernels before
 	// 6.18 round it up to a jiffy.
-	blockTimeout = time.Millisecond
+	blockTimeout = 2 * time.Millisecond
 	// How long Read waits before it reports ErrIdle.
 	pollTimeout = 4 * time.Millisecond
 )

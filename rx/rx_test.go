@@ -3,6 +3,7 @@ package rx
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"testing"
 	"testing/synctest"
@@ -202,6 +203,51 @@ func TestFilterLetsOnlyPossibleAnswersThrough(t *testing.T) {
 				t.Errorf("link %d: %s passes: %v, want %v", link, tt.fact, got, tt.filter)
 			}
 		}
+	}
+}
+
+// Every ICMP error that a method can judge, and answers behind every extension
+// header, pass the filter and are valid to the classifier.
+func TestFilterRefusesNoAnswer(t *testing.T) {
+	program, c := vm(t, match), classifier(t, method.ByName("syn"))
+	check := func(fact string, b []byte) {
+		t.Helper()
+		var r Reply
+		if outcome := c.Classify(b, &r); outcome != Valid || !passes(t, program, b) {
+			t.Errorf("%s: outcome %d, passes the filter: %v", fact, outcome, passes(t, program, b))
+		}
+	}
+	target6 := "[fd00:10::7]:443"
+	judged := 0
+	for kind := range 256 {
+		for code := range 16 {
+			for _, ipv6 := range []bool{false, true} {
+				if _, ok := method.ICMP(ipv6, uint8(kind), uint8(code)); !ok {
+					continue
+				}
+				judged++
+				b := unreachable(router4, our, "10.0.0.1:80", cookieOf("10.0.0.1:80", our))
+				at := wire.EthernetLen + wire.IPv4Len
+				if ipv6 {
+					b = unreachable(netip.MustParseAddr("fd00:10::7"), our6, target6, cookieOf(target6, our6))
+					at = wire.EthernetLen + wire.IPv6Len
+				}
+				b[at], b[at+1] = byte(kind), byte(code)
+				check(fmt.Sprintf("ICMP ipv6=%v type %d code %d", ipv6, kind, code), b)
+			}
+		}
+	}
+	if judged < 20 {
+		t.Errorf("only %d errors were tried", judged)
+	}
+	for _, extension := range []byte{0, 43, 44, 51, 60} {
+		plain := segment(target6, our6, func(t *layers.TCP) { t.RST, t.ACK, t.Ack = true, true, cookieOf(target6, our6)+1 })
+		b := append([]byte(nil), plain[:wire.EthernetLen+wire.IPv6Len]...)
+		b = append(b, wire.ProtoTCP, 0, 0, 0, 0, 0, 0, 0) // a header of 8 bytes, in all five formats
+		b = append(b, plain[len(b)-8:]...)
+		b[wire.EthernetLen+6] = extension
+		b[wire.EthernetLen+5] += 8 // payload length
+		check(fmt.Sprintf("behind extension header %d", extension), b)
 	}
 }
 

@@ -66,7 +66,7 @@ static __always_inline enum state state_of(const struct config *cfg, __u64 hash)
 }
 
 /* RFC 9293 3.10.7.1 and 3.10.7.2, and where hosts depart from them. The Go
- * function Personality.answer is the same table.
+ * function Personality.Reply is the same table.
  */
 static __always_inline enum answer answer_to(enum personality personality, enum state state, __u8 flags)
 {

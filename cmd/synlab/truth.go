@@ -10,7 +10,6 @@ import (
 
 	"synoptic/internal/lab"
 	"synoptic/internal/output"
-	"synoptic/internal/result"
 	"synoptic/internal/target"
 )
 
@@ -93,7 +92,7 @@ func printTruth(name string, scan lab.Scan, targets []netip.Prefix, list target.
 				return err
 			}
 			for _, r := range records {
-				if !all && r.State != result.Open {
+				if !all && !r.MaybeOpen() {
 					continue
 				}
 				line = output.Text(line[:0], &r)

@@ -95,19 +95,9 @@ func sameFile(name string, f *os.File) bool {
 	return err == nil && open.Mode()&os.ModeCharDevice == 0 && os.SameFile(named, open)
 }
 
-// shown tells whether --open shows a record: whatever may be open. An unfiltered
-// port is one of which an ACK probe cannot say more.
-func shown(r *result.Record) bool {
-	switch r.State {
-	case result.Open, result.OpenFiltered, result.Unfiltered:
-		return true
-	}
-	return r.Suspect != result.NotSuspect
-}
-
 // Record implements scan.Sink.
 func (o *outputs) Record(r *result.Record) error {
-	if !o.allStates && !shown(r) {
+	if !o.allStates && !r.MaybeOpen() {
 		return nil
 	}
 	return o.each(func(w output.Writer) error { return w.Record(r) })

@@ -61,6 +61,8 @@ var quiet = []setting{
 	{"ipv4/conf/all/rp_filter", "0"},
 	{"ipv4/conf/default/rp_filter", "0"},
 	{"ipv4/icmp_ratelimit", "0"},
+	{"ipv4/icmp_ratemask", "0"},
+	{"ipv6/icmp/ratemask", ""},
 	{"ipv4/icmp_msgs_per_sec", "1000000"}, // per namespace since 6.12, the machine's before
 	{"ipv4/icmp_msgs_burst", "1000000"},
 }

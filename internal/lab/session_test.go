@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"fmt"
 	"os"
 	"testing"
 )
@@ -9,7 +10,8 @@ import (
 func TestTakeDownRemovesOnlyItsOwn(t *testing.T) {
 	NeedRoot(t)
 	var names []string
-	for _, name := range []string{"takedown-scanner", "takedown-host3", "takedown-precious", "takedown-2-gate"} {
+	lab := fmt.Sprintf("takedown%d", os.Getpid())
+	for _, name := range []string{lab + "-scanner", lab + "-host3", lab + "-precious", lab + "-2-gate"} {
 		n, err := NewNamespace(name)
 		if err != nil {
 			t.Fatal(err)
@@ -19,7 +21,7 @@ func TestTakeDownRemovesOnlyItsOwn(t *testing.T) {
 		}
 		names = append(names, name)
 	}
-	if err := TakeDown("takedown"); err != nil {
+	if err := TakeDown(lab); err != nil {
 		t.Fatal(err)
 	}
 	for i, name := range names {

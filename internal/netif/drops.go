@@ -13,36 +13,30 @@ import (
 )
 
 // Drops counts packets that this machine dropped on their way in, before any
-// socket could see them: those for which the device had no room
-// (rx_missed_errors and its kin, struct rtnl_link_stats64), and those for which
-// a processor's backlog had none (/proc/net/softnet_stat, all devices
-// together). They may have been anybody's. Open it before what it is to count;
-// it is not safe for concurrent use.
+// socket could see them: those for which a path's device had no room
+// (rx_missed_errors and its kin, struct rtnl_link_stats64), or on loopback,
+// whose packets pass a processor's backlog, those for which that had none
+// (/proc/net/softnet_stat). Other devices poll and use no backlog, so what it
+// drops there is somebody else's. Open it before what it is to count; it is not
+// safe for concurrent use.
 type Drops struct {
-	handle  *netlink.Handle
-	softnet *os.File
-	index   int
-
-	device, backlog uint64 // when counting began
+	read   func() (uint64, error)
+	close  func() error
+	before uint64
 }
 
 // OpenDrops begins to count for a path's interface, in the calling thread's
 // network namespace.
 func (p *Path) OpenDrops() (*Drops, error) {
-	handle, err := open(unix.NETLINK_ROUTE)
+	begin := backlogDrops
+	if p.Kind == Ethernet {
+		begin = func() (*Drops, error) { return deviceDrops(p.Index) }
+	}
+	d, err := begin()
 	if err != nil {
 		return nil, err
 	}
-	softnet, err := os.Open("/proc/thread-self/net/softnet_stat")
-	if err != nil {
-		handle.Close()
-		return nil, fmt.Errorf("open the kernel's backlog counters: %w", err)
-	}
-	d := &Drops{handle: handle, softnet: softnet, index: p.Index}
-	if d.device, err = d.missed(); err == nil {
-		d.backlog, err = d.dropped()
-	}
-	if err != nil {
+	if d.before, err = d.read(); err != nil {
 		d.Close()
 		return nil, err
 	}
@@ -52,48 +46,56 @@ func (p *Path) OpenDrops() (*Drops, error) {
 // Count returns how many packets were dropped since OpenDrops. The counters of
 // an interface that is gone went with it, and count for nothing.
 func (d *Drops) Count() (uint64, error) {
-	device, err := d.missed()
+	now, err := d.read()
 	if _, gone := errors.AsType[netlink.LinkNotFoundError](err); gone {
-		device, err = d.device, nil
+		return 0, nil
 	}
 	if err != nil {
 		return 0, err
 	}
-	backlog, err := d.dropped()
-	return device - d.device + backlog - d.backlog, err
+	return now - d.before, nil
 }
 
 // Close ends the counting.
-func (d *Drops) Close() error {
-	d.handle.Close()
-	return d.softnet.Close()
-}
+func (d *Drops) Close() error { return d.close() }
 
-// missed reads the device's counters.
-func (d *Drops) missed() (uint64, error) {
-	link, err := d.handle.LinkByIndex(d.index)
+func deviceDrops(index int) (*Drops, error) {
+	handle, err := open(unix.NETLINK_ROUTE)
 	if err != nil {
-		return 0, fmt.Errorf("read the interface's counters: %w", err)
+		return nil, err
 	}
-	s := link.Attrs().Statistics
-	if s == nil {
-		return 0, nil
+	read := func() (uint64, error) {
+		link, err := handle.LinkByIndex(index)
+		if err != nil {
+			return 0, fmt.Errorf("read the interface's counters: %w", err)
+		}
+		s := link.Attrs().Statistics
+		if s == nil {
+			return 0, nil
+		}
+		return s.RxMissedErrors + s.RxFifoErrors + s.RxOverErrors, nil
 	}
-	return s.RxMissedErrors + s.RxFifoErrors + s.RxOverErrors, nil
+	return &Drops{read: read, close: func() error { handle.Close(); return nil }}, nil
 }
 
-// dropped reads the backlogs' counters.
-func (d *Drops) dropped() (uint64, error) {
-	text, err := io.ReadAll(io.NewSectionReader(d.softnet, 0, 1<<20))
+func backlogDrops() (*Drops, error) {
+	softnet, err := os.Open("/proc/thread-self/net/softnet_stat")
 	if err != nil {
-		return 0, fmt.Errorf("read the kernel's backlog counters: %w", err)
+		return nil, fmt.Errorf("open the kernel's backlog counters: %w", err)
 	}
-	return backlogDrops(string(text))
+	read := func() (uint64, error) {
+		text, err := io.ReadAll(io.NewSectionReader(softnet, 0, 1<<20))
+		if err != nil {
+			return 0, fmt.Errorf("read the kernel's backlog counters: %w", err)
+		}
+		return sumBacklog(string(text))
+	}
+	return &Drops{read: read, close: softnet.Close}, nil
 }
 
-// backlogDrops adds up the second column of softnet_stat, one line for each
+// sumBacklog adds up the second column of softnet_stat, one line for each
 // processor, in hexadecimal (softnet_seq_show, net/core/net-procfs.c).
-func backlogDrops(text string) (uint64, error) {
+func sumBacklog(text string) (uint64, error) {
 	var total uint64
 	for line := range strings.Lines(text) {
 		fields := strings.Fields(line)

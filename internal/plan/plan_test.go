@@ -4,10 +4,14 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"math/big"
 	"math/rand/v2"
 	"net/netip"
 	"testing"
 
+	"lukechampine.com/uint128"
+
+	"synoptic/internal/permute"
 	"synoptic/internal/target"
 )
 
@@ -113,6 +117,45 @@ func TestHugePlans(t *testing.T) {
 	}
 	if _, err := New(set(t, "2000::/3"), ports(t, "1-10"), 0, Whole); err == nil {
 		t.Error("2^125 x 10 endpoints are accepted")
+	}
+}
+
+// Products whose low words overflow: position times shards in At, rank times
+// ports in Position. Compared with big integers.
+func TestCarriesIntoTheUpperWord(t *testing.T) {
+	targets, list := set(t, "2001:db8::/32"), ports(t, "1-7")
+	order := permute.New(targets.Len().Mul64(7), 11)
+	for _, shard := range []Shard{{3, 3}, {math.MaxUint64, math.MaxUint64}, {1 << 63, 1<<63 + 1}} {
+		p := mustNew(t, targets, list, 11, shard)
+		for _, pos := range []uint64{0, 1, 2, math.MaxUint64 / 3, math.MaxUint64/3 + 1, math.MaxUint64/3*2 + 1, 1 << 62} {
+			if pos >= p.Len() {
+				continue
+			}
+			global := new(big.Int).Mul(new(big.Int).SetUint64(pos), new(big.Int).SetUint64(shard.Count))
+			global.Add(global, new(big.Int).SetUint64(shard.Index-1))
+			index := order.Shuffle(uint128.FromBig(global))
+			rank, port := index.QuoRem64(7)
+			want := netip.AddrPortFrom(targets.At(rank), list.At(int(port)))
+			if got := p.At(pos); got != want {
+				t.Errorf("shard %v: At(%d) = %v, want %v", shard, pos, got, want)
+			}
+			if back, ok := p.Position(want); !ok || back != pos {
+				t.Errorf("shard %v: Position(At(%d)) = %d, %v", shard, pos, back, ok)
+			}
+		}
+	}
+	// Ranks just around where rank*7 leaves the low word.
+	whole := mustNew(t, targets, list, 11, Whole)
+	border := uint64(math.MaxUint64 / 7)
+	for d := range uint64(5) {
+		for port := range 7 {
+			rank := uint128.From64(border - 2 + d)
+			ap := netip.AddrPortFrom(targets.At(rank), list.At(port))
+			want := order.Unshuffle(rank.Mul64(7).Add64(uint64(port)))
+			if pos, ok := whole.Position(ap); ok != (want.Hi == 0) || ok && pos != want.Lo {
+				t.Errorf("Position(%v) = %d, %v, want %v", ap, pos, ok, want)
+			}
+		}
 	}
 }
 

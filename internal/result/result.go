@@ -90,3 +90,14 @@ type Record struct {
 	RTT      time.Duration // from the probe's span to the answer; 0 when unknown
 	ReasonIP netip.Addr    // who sent the ICMP error; invalid when the target itself answered
 }
+
+// MaybeOpen tells whether a record is good news: what --open shows. An
+// unfiltered port is one of which an ACK probe cannot say more, and a suspect
+// answer is never hidden.
+func (r *Record) MaybeOpen() bool {
+	switch r.State {
+	case Open, OpenFiltered, Unfiltered:
+		return true
+	}
+	return r.Suspect != NotSuspect
+}

@@ -130,6 +130,46 @@ func TestOpenFilteredNeedsASignOfLife(t *testing.T) {
 	})
 }
 
+// A router's word about a host is no sign of the host's life.
+func TestARoutersErrorIsNoSignOfLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := newMemory(func(ap netip.AddrPort) result.State {
+			if ap.Port() == 1 {
+				return result.Filtered
+			}
+			return result.Unknown
+		})
+		sink := &records{}
+		sum, err := run(t, t.Context(), config(newPlan(t, "1-10", "10.0.0.0/30", "fd00:10::/126"), "fin"), net.network(1), sink)
+		if err != nil || sum.HostsAlive != 0 || sum.Rejected != 8 || sum.OpenFiltered != 0 || len(sink.all) != 8 {
+			t.Errorf("%d records, %+v, %v", len(sink.all), sum, err)
+		}
+	})
+}
+
+// Karn's problem: with a shared source port an answer that comes in a later try
+// may belong to any, so it has no round trip.
+func TestASharedPortHasNoRoundTripsInRetries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := newMemory(func(netip.AddrPort) result.State { return result.Open })
+		net.delay = func(netip.AddrPort) time.Duration { return 30 * time.Millisecond }
+		net.lose = func(ap netip.AddrPort, try int) bool { return ap.Port() == 2 && try == 1 }
+		network := net.network(1)
+		network.PortStep, network.Ports = 0, 1
+		cfg := config(newPlan(t, "1-2", "10.0.0.1"), "syn")
+		cfg.Retries = 1
+		sink := &records{}
+		if _, err := run(t, t.Context(), cfg, network, sink); err != nil || len(sink.all) != 2 {
+			t.Fatalf("%d records, %v", len(sink.all), err)
+		}
+		for _, r := range sink.all {
+			if known := r.RTT > 0; known != (r.Addr.Port() == 1) {
+				t.Errorf("%v: round trip %v", r.Addr, r.RTT)
+			}
+		}
+	})
+}
+
 func TestHostsThatResetEveryPortAreCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for name, want := range map[string]uint64{"fin": 2, "null": 2, "maimon": 0, "syn": 0} {

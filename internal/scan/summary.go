@@ -61,7 +61,7 @@ type Summary struct {
 
 	// Receive side, in packets: Received = Valid + Duplicate + BadCookie +
 	// OutOfPlan + Foreign. Dropped is what the receive ring had no room for,
-	// KernelDropped what this machine dropped before, of any traffic.
+	// KernelDropped what this machine dropped before it.
 	Received  uint64 `json:"received"`
 	Valid     uint64 `json:"valid"`
 	Duplicate uint64 `json:"duplicate"`
