@@ -1,8 +1,10 @@
 package rx
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/google/gopacket/afpacket"
@@ -29,7 +31,9 @@ const (
 // (Documentation/networking/packet_mmap.rst).
 type Ring struct {
 	packets *afpacket.TPacket
-	since   time.Time
+	// The library binds the socket before a filter can be set: packets between
+	// these moments are anybody's.
+	opened, filtered time.Time
 }
 
 // OpenRing opens a ring on a device with the filter of a match. When it
@@ -40,6 +44,7 @@ func OpenRing(device string, match Match) (*Ring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("assemble receive filter: %w", err)
 	}
+	opened := time.Now()
 	packets, err := afpacket.NewTPacket(
 		afpacket.OptInterface(device), afpacket.TPacketVersion3, afpacket.SocketRaw,
 		afpacket.OptFrameSize(frameSize), afpacket.OptBlockSize(blockSize), afpacket.OptNumBlocks(blocks),
@@ -51,13 +56,50 @@ func OpenRing(device string, match Match) (*Ring, error) {
 		packets.Close()
 		return nil, fmt.Errorf("set receive filter on %s: %w", device, err)
 	}
-	// The library binds before a filter can be set. What came in between is
-	// older than this moment, and its counts are cleared.
+	if err := prepareBlocks(packets); err != nil {
+		packets.Close()
+		return nil, fmt.Errorf("prepare receive ring on %s: %w", device, err)
+	}
 	if err := packets.InitSocketStats(); err != nil {
 		packets.Close()
 		return nil, fmt.Errorf("read counters of receive ring on %s: %w", device, err)
 	}
-	return &Ring{packets: packets, since: time.Now()}, nil
+	return &Ring{packets: packets, opened: opened, filtered: time.Now()}, nil
+}
+
+// firstPacket is where a block descriptor says at which offset its first packet
+// is: tpacket_block_desc.hdr.bh1.offset_to_first_pkt, <linux/if_packet.h>.
+const firstPacket = 16
+
+// prepareBlocks writes into every block's descriptor what the kernel will write
+// when it opens the block for the first time. The library (gopacket 1.1.19)
+// computes the address of a block's first packet when it comes to the block,
+// which in the ring's first round may be before the kernel has opened it: then
+// it reads a whole block of packets from wrong addresses, and they are lost
+// without a count. All blocks have the same offset, and the kernel opened the
+// first one when it set up the ring.
+func prepareBlocks(packets *afpacket.TPacket) error {
+	ring, err := ringMemory(packets)
+	if err != nil {
+		return err
+	}
+	offset := binary.NativeEndian.Uint32(ring[firstPacket:])
+	if offset == 0 || offset >= blockSize {
+		return fmt.Errorf("the first block begins at %d", offset)
+	}
+	for block := ring; len(block) > 0; block = block[blockSize:] {
+		binary.NativeEndian.PutUint32(block[firstPacket:], offset)
+	}
+	return nil
+}
+
+// ringMemory returns the ring, which the library keeps to itself.
+func ringMemory(packets *afpacket.TPacket) ([]byte, error) {
+	field := reflect.ValueOf(packets).Elem().FieldByName("ring")
+	if !field.IsValid() || field.Type() != reflect.TypeFor[[]byte]() || field.Len() != blocks*blockSize {
+		return nil, errors.New("the packet library is not the one that this was written for")
+	}
+	return field.Bytes(), nil
 }
 
 // Read implements Source.
@@ -66,7 +108,7 @@ func (r *Ring) Read() ([]byte, time.Time, error) {
 		data, info, err := r.packets.ZeroCopyReadPacketData()
 		switch {
 		case err == nil:
-			if info.Timestamp.Before(r.since) {
+			if info.Timestamp.Before(r.filtered) && info.Timestamp.After(r.opened) {
 				continue
 			}
 			return data, info.Timestamp, nil
