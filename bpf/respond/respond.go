@@ -118,7 +118,7 @@ func find(dev netlink.Link) (_ *Responder, err error) {
 
 // Attach puts the program on a device of the calling thread's network
 // namespace, in native mode. It stays after the process has ended, until
-// Detach or until the device goes.
+// another takes its place or the device goes.
 //
 // On a veth, answers leave by XDP_REDIRECT to the device itself instead of
 // XDP_TX: frames of XDP_TX would wait in the peer's ring until something else
@@ -140,16 +140,6 @@ func (r *Responder) Attach(ifindex int) error {
 		}
 	}
 	return setXDP(dev, r.prog.FD(), nl.XDP_FLAGS_DRV_MODE|nl.XDP_FLAGS_UPDATE_IF_NOEXIST)
-}
-
-// Detach takes whatever XDP program is attached in native mode off a device of
-// the calling thread's network namespace.
-func Detach(ifindex int) error {
-	dev, err := netlink.LinkByIndex(ifindex)
-	if err != nil {
-		return fmt.Errorf("detach responder: device %d: %w", ifindex, err)
-	}
-	return setXDP(dev, -1, nl.XDP_FLAGS_DRV_MODE)
 }
 
 func setXDP(dev netlink.Link, fd, flags int) error {

@@ -110,15 +110,11 @@ func (a *app) execute() (int, error) {
 		return exitUsage, err
 	}
 	defer network.Close()
-	s, err := scan.New(scan.Config{
+	s := scan.New(scan.Config{
 		Plan: scope.plan, Method: a.opt.method, Seed: a.opt.seed,
 		Rate: a.opt.rate, Retries: scope.retries, Wait: a.opt.wait,
 		MaxProbes: a.opt.maxProbes, Silence: a.opt.allStates,
 	}, network)
-	if err != nil {
-		return exitUsage, err
-	}
-
 	if err := out.begin(); err != nil {
 		return exitUsage, err
 	}

@@ -185,12 +185,6 @@ func (n *Namespace) Do(f func() error) error {
 	return f()
 }
 
-// Name is the name under /run/netns, empty for an anonymous namespace.
-func (n *Namespace) Name() string { return n.name }
-
-// Netlink returns a route netlink handle of the namespace, owned by it.
-func (n *Namespace) Netlink() *netlink.Handle { return n.link }
-
 // Close kills the processes that Command started and lets go of the namespace.
 // An anonymous one then ends, with all that is in it, unless something else
 // holds it.

@@ -259,3 +259,19 @@ func targets(words ...string) set {
 	}
 	return s
 }
+
+// Uniform returns the one link address that every probe goes to. ok is false
+// if there are several, or if any target cannot be probed.
+func (p *Path) Uniform() (mac [6]byte, ok bool) {
+	if len(p.skipped) > 0 || len(p.unresolved) > 0 {
+		return mac, false
+	}
+	first := true
+	for _, h := range p.hops {
+		if h.kind != fixed || !first && h.mac != mac {
+			return [6]byte{}, false
+		}
+		mac, first = h.mac, false
+	}
+	return mac, !first
+}

@@ -13,16 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Names returns the interfaces that exist, in the kernel's order.
-func Names() ([]string, error) {
-	handle, err := open(unix.NETLINK_ROUTE)
-	if err != nil {
-		return nil, err
-	}
-	defer handle.Close()
-	return names(handle)
-}
-
 // open opens a netlink socket in the network namespace of the calling thread.
 func open(protocol int) (*netlink.Handle, error) {
 	handle, err := netlink.NewHandle(protocol)
@@ -32,6 +22,7 @@ func open(protocol int) (*netlink.Handle, error) {
 	return handle, nil
 }
 
+// names returns the interfaces that exist, in the kernel's order.
 func names(handle *netlink.Handle) ([]string, error) {
 	var links []netlink.Link
 	err := consistent(func() (err error) {

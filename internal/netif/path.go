@@ -99,22 +99,6 @@ func (p *Path) NextHop(a netip.Addr) (mac [6]byte, ok bool) {
 	return mac, false
 }
 
-// Uniform returns the one link address that every probe goes to. ok is false
-// if there are several, or if any target cannot be probed.
-func (p *Path) Uniform() (mac [6]byte, ok bool) {
-	if len(p.skipped) > 0 || len(p.unresolved) > 0 {
-		return mac, false
-	}
-	first := true
-	for _, h := range p.hops {
-		if h.kind != fixed || !first && h.mac != mac {
-			return [6]byte{}, false
-		}
-		mac, first = h.mac, false
-	}
-	return mac, !first
-}
-
 // Unresolved returns the targets on the link whose link address nobody told,
 // sorted. NextHop answers ok=false for them: a host that is down.
 func (p *Path) Unresolved() []netip.Addr { return slices.Clone(p.unresolved) }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 var elsewhere = [6]byte{2, 0, 0, 0, 0, 0x77} // a link address nobody has
@@ -147,8 +148,10 @@ func TestLoopback(t *testing.T) {
 
 func TestResolveSeesTheThreadsNamespaceOnly(t *testing.T) {
 	newLab(t, "only0")
-	got := must(Names())(t)
+	handle := must(open(unix.NETLINK_ROUTE))(t)
+	defer handle.Close()
+	got := must(names(handle))(t)
 	if fmt.Sprint(got) != "[lo only0]" {
-		t.Errorf("Names() = %v", got)
+		t.Errorf("names are %v", got)
 	}
 }

@@ -85,7 +85,7 @@ type Scan struct {
 
 // New prepares a scan over an open network. The caller closes the network after
 // Run.
-func New(cfg Config, net *Network) (*Scan, error) {
+func New(cfg Config, net *Network) *Scan {
 	s := &Scan{cfg: cfg, net: net, key: cookie.NewKey(cfg.Seed), progressed: make(chan struct{}, 1)}
 	s.limit = cfg.Plan.Len()
 	if cfg.MaxProbes > 0 {
@@ -96,7 +96,7 @@ func New(cfg Config, net *Network) (*Scan, error) {
 	s.send = tx.New(net.probe(s), net.Conns[:s.senders], tx.NewPacer(cfg.Rate))
 	s.receive = rx.New(net.Source, &rx.Classifier{Plan: cfg.Plan, Method: cfg.Method, Key: s.key, Match: net.Match})
 	s.state.Store("starting")
-	return s, nil
+	return s
 }
 
 // Run scans until all is answered, or silent for long enough, or ctx ends, and

@@ -23,11 +23,7 @@ func config(p *plan.Plan, name string) Config {
 
 func run(t *testing.T, ctx context.Context, cfg Config, net *Network, sink Sink) (Summary, error) {
 	t.Helper()
-	s, err := New(cfg, net)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s.Run(ctx, sink)
+	return New(cfg, net).Run(ctx, sink)
 }
 
 func expect(t *testing.T, got, want map[netip.AddrPort]result.State) {
