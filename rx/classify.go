@@ -2,6 +2,7 @@ package rx
 
 import (
 	"net/netip"
+	"time"
 
 	"synoptic/internal/cookie"
 	"synoptic/internal/method"
@@ -16,9 +17,10 @@ type Reply struct {
 	Try    int // which try it answers; 0 if all tries share a source port
 	Target netip.AddrPort
 	method.Verdict
-	TTL      uint8
-	Window   uint16     // valid iff the answer is a TCP segment
-	ReasonIP netip.Addr // the sender of an ICMP error, if it is not the target
+	TTL      uint8         // 0: the system saw the answer, we did not
+	Window   uint16        // valid iff the answer is a TCP segment and TTL is known
+	ReasonIP netip.Addr    // the sender of an ICMP error, if it is not the target
+	RTT      time.Duration // measured by the receive side itself; 0: see the span's send time
 }
 
 // Outcome says what a received packet was to the scan.
@@ -96,6 +98,6 @@ func (c *Classifier) reply(r *Reply, target, source netip.AddrPort, cookieOK boo
 		return BadCookie
 	}
 	r.Pos, r.Target, r.TTL = pos, target, c.packet.TTL
-	r.Try = int(source.Port() - c.Port)
+	r.Try, r.RTT = int(source.Port()-c.Port), 0
 	return Valid
 }

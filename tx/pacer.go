@@ -25,12 +25,38 @@ const burstShare = 0.005
 // NewPacer returns a pacer for a rate in packets per second; 0 or less means
 // unlimited. Spans of plan.SpanLen(pps, senders) probes fit its burst.
 func NewPacer(pps float64) *Pacer {
-	if pps <= 0 {
-		return &Pacer{rate.NewLimiter(rate.Inf, 0)}
-	}
-	burst := max(int(pps*burstShare), plan.SpanLen(pps, 1))
-	return &Pacer{rate.NewLimiter(rate.Limit(pps), burst)}
+	return &Pacer{rate.NewLimiter(limits(pps))}
 }
 
-// Wait blocks until n packets may leave, or ctx ends.
-func (p *Pacer) Wait(ctx context.Context, n int) error { return p.limiter.WaitN(ctx, n) }
+func limits(pps float64) (limit rate.Limit, burst int) {
+	if pps <= 0 {
+		return rate.Inf, 1
+	}
+	return rate.Limit(pps), max(int(pps*burstShare), plan.SpanLen(pps, 1))
+}
+
+// Wait blocks until n packets may leave, or ctx ends. More than the burst leave
+// it in parts: spans that were made for a higher rate.
+func (p *Pacer) Wait(ctx context.Context, n int) error {
+	for n > 0 {
+		part := n
+		if p.limiter.Limit() != rate.Inf {
+			part = min(n, p.limiter.Burst())
+		}
+		if err := p.limiter.WaitN(ctx, part); err != nil {
+			if part > p.limiter.Burst() {
+				continue // it shrank in between
+			}
+			return err
+		}
+		n -= part
+	}
+	return nil
+}
+
+// SetRate changes the rate from now on; 0 or less means unlimited.
+func (p *Pacer) SetRate(pps float64) {
+	limit, burst := limits(pps)
+	p.limiter.SetBurst(burst)
+	p.limiter.SetLimit(limit)
+}

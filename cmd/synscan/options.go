@@ -13,6 +13,7 @@ import (
 	"synoptic/internal/method"
 	"synoptic/internal/netif"
 	"synoptic/internal/plan"
+	"synoptic/internal/scan"
 	"synoptic/internal/target"
 )
 
@@ -40,6 +41,14 @@ type options struct {
 	json                       []string
 	allStates, dryRun          bool
 	statusJSON, quiet, verbose bool
+}
+
+// silence says which silent endpoints the outputs need.
+func (o *options) silence() scan.Silence {
+	if o.allStates {
+		return scan.SilenceOfAll
+	}
+	return scan.NoSilence
 }
 
 // files are the lists of targets and exclusions to read.
@@ -128,7 +137,7 @@ func (w *words) readMethod(o *options) error {
 		if len(letters) == 1 {
 			o.method = method.ByLetter(letters[0])
 		}
-		if len(letters) != 1 || o.method == nil {
+		if len(letters) != 1 || o.method == nil || o.method == method.Connect {
 			return fmt.Errorf("-s%s cannot be honoured: the methods are %s", letters, methods())
 		}
 		if i > 0 && letters != w.methods[0] {

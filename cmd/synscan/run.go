@@ -113,7 +113,7 @@ func (a *app) execute() (int, error) {
 	s := scan.New(scan.Config{
 		Plan: scope.plan, Method: a.opt.method, Seed: a.opt.seed,
 		Rate: a.opt.rate, Retries: scope.retries, Wait: a.opt.wait,
-		MaxProbes: a.opt.maxProbes, Silence: a.opt.allStates,
+		MaxProbes: a.opt.maxProbes, Silence: a.opt.silence(), OnePort: a.opt.sourcePort != 0,
 	}, network)
 	if err := out.begin(); err != nil {
 		return exitUsage, err

@@ -46,9 +46,20 @@ var Table = []*Method{
 	{Name: "window", Letter: 'W', Flags: wire.ACK, CookieInAck: true, ResetDelta: []uint32{0}, Reset: result.Closed, Silence: result.Filtered, ResetWindow: true},
 }
 
+// Connect is the method that sends no probe of its own: the system opens a
+// connection (RFC 9293 section 3.5) and says how that went. Package connect
+// carries it out; it needs no privileges.
+var Connect = &Method{Name: "connect", Letter: 'T', Flags: wire.SYN, Reset: result.Closed, Silence: result.Filtered}
+
+// All returns every method: those of the Table and Connect, which stands second
+// as in the manuals.
+func All() []*Method {
+	return slices.Insert(slices.Clone(Table), 1, Connect)
+}
+
 // ByLetter returns the method of a letter of -s, or nil.
 func ByLetter(letter byte) *Method {
-	for _, m := range Table {
+	for _, m := range All() {
 		if m.Letter == letter {
 			return m
 		}
@@ -58,7 +69,7 @@ func ByLetter(letter byte) *Method {
 
 // ByName returns the method of a name, or nil.
 func ByName(name string) *Method {
-	for _, m := range Table {
+	for _, m := range All() {
 		if m.Name == name {
 			return m
 		}

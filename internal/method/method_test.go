@@ -110,12 +110,12 @@ func TestICMPErrorsAreFilteredWithNmapsReason(t *testing.T) {
 }
 
 func TestLettersAndNamesAreUnique(t *testing.T) {
-	for _, m := range Table {
+	for _, m := range All() {
 		if ByLetter(m.Letter) != m || ByName(m.Name) != m {
 			t.Errorf("%s is not found by its own letter and name", m.Name)
 		}
 	}
-	if ByLetter('T') != nil || ByName("udp") != nil {
+	if ByLetter('U') != nil || ByName("udp") != nil {
 		t.Error("a method that does not exist is found")
 	}
 }

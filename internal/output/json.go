@@ -16,7 +16,7 @@ const timestamp = "2006-01-02T15:04:05.000000000Z07:00"
 //	host, ip   the address, twice: readers of such lines expect a name in host
 //	port, protocol, state, reason, method
 //	tls        false, which the same readers expect
-//	ttl        of the answer; not there when nothing answered
+//	ttl        of the answer; not there when nothing answered, or only the system saw it
 //	window     the TCP window of the answer, if it was a segment
 //	rtt_us     the round trip in microseconds, when known
 //	reason_ip  who sent the ICMP error, when one was sent
@@ -37,7 +37,7 @@ func JSON(dst []byte, r *result.Record) []byte {
 	dst = append(dst, r.State.String()...)
 	dst = append(dst, `","reason":"`...)
 	dst = append(dst, r.Reason.String()...)
-	if r.Reason != result.NoResponse {
+	if r.TTL > 0 {
 		dst = append(dst, `","ttl":`...)
 		dst = strconv.AppendUint(dst, uint64(r.TTL), 10)
 		dst = append(dst, `,"method":"`...)
@@ -55,7 +55,7 @@ func JSON(dst []byte, r *result.Record) []byte {
 		dst = r.ReasonIP.AppendTo(dst)
 		dst = append(dst, '"')
 	}
-	if r.Reason == result.SynAck || r.Reason == result.Reset {
+	if r.TTL > 0 && (r.Reason == result.SynAck || r.Reason == result.Reset) {
 		dst = append(dst, `,"window":`...)
 		dst = strconv.AppendUint(dst, uint64(r.Window), 10)
 	}

@@ -44,6 +44,7 @@ const (
 	NoResponse
 	SynAck
 	Reset
+	ConnRefused // of the system's own connection: a reset, of which no more is known
 	PortUnreach
 	HostUnreach
 	NetUnreach
@@ -54,7 +55,7 @@ const (
 	TimeExceeded
 )
 
-var reasonNames = [...]string{"", "no-response", "syn-ack", "reset", "port-unreach", "host-unreach", "net-unreach",
+var reasonNames = [...]string{"", "no-response", "syn-ack", "reset", "conn-refused", "port-unreach", "host-unreach", "net-unreach",
 	"proto-unreach", "admin-prohibited", "host-prohibited", "net-prohibited", "time-exceeded"}
 
 // String returns nmap's word for the reason.
@@ -85,8 +86,8 @@ type Record struct {
 	Reason   Reason
 	Suspect  Suspect
 	Method   string        // the scan method's name, "syn"
-	TTL      uint8         // TTL or hop limit of the answer; valid iff Reason is not NoResponse
-	Window   uint16        // TCP window of the answer; valid iff Reason is SynAck or Reset
+	TTL      uint8         // TTL or hop limit of the answer; 0 when there was none, or only the system saw it
+	Window   uint16        // TCP window of the answer; valid iff Reason is SynAck or Reset, and TTL is known
 	RTT      time.Duration // from the probe's span to the answer; 0 when unknown
 	ReasonIP netip.Addr    // who sent the ICMP error; invalid when the target itself answered
 }

@@ -66,8 +66,9 @@ func TestASharedPortWaitsLongEnough(t *testing.T) {
 		net.delay = func(netip.AddrPort) time.Duration { return 900 * time.Millisecond }
 		net.lose = func(ap netip.AddrPort, try int) bool { return ap.Port() == 2 && try == 1 }
 		network := net.network(1)
-		network.PortStep, network.Ports = 0, 1
+		network.Ports = 1
 		cfg := config(newPlan(t, "1-2", "10.0.0.1"), "syn")
+		cfg.OnePort = true
 		cfg.Retries = 1
 		sum, err := run(t, t.Context(), cfg, network, &records{})
 		if err != nil || sum.Open != 2 {
@@ -113,7 +114,7 @@ func TestInterruptWaitsForAnswersAndConcludesOnlyWhatWasProbed(t *testing.T) {
 		net := newMemory(mixed)
 		net.delay = func(netip.AddrPort) time.Duration { return 50 * time.Millisecond }
 		cfg := config(newPlan(t, "1-100", "10.0.0.0/24"), "syn")
-		cfg.Rate, cfg.Silence, cfg.Retries = 1000, true, 3
+		cfg.Rate, cfg.Silence, cfg.Retries = 1000, SilenceOfAll, 3
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(2*time.Second, cancel)
 		sink := &records{}

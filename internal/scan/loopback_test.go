@@ -34,7 +34,7 @@ func overSockets(t *testing.T, p *plan.Plan, name string, retries int) ([]result
 	defer cancel()
 	sink := &records{}
 	sum, err := run(t, ctx, Config{
-		Plan: p, Method: method.ByName(name), Seed: 1, Retries: retries, Wait: time.Second, Silence: true,
+		Plan: p, Method: method.ByName(name), Seed: 1, Retries: retries, Wait: time.Second, Silence: SilenceOfAll,
 	}, network, sink)
 	if err != nil {
 		t.Fatal(err)

@@ -53,7 +53,7 @@ func newMemory(truth func(netip.AddrPort) result.State) *memory {
 }
 
 func (m *memory) network(conns int) *Network {
-	n := &Network{Match: rx.Match{Source4: here4, Source6: here6, Port: 61000, Ports: 8, Link: wire.Ethernet}, PortStep: 1, Source: m}
+	n := &Network{Match: rx.Match{Source4: here4, Source6: here6, Port: 61000, Ports: 8, Link: wire.Ethernet}, Source: m}
 	n.NextHop = func(netip.Addr) ([6]byte, bool) { return [6]byte{2, 2, 2, 2, 2, 2}, true }
 	for range conns {
 		n.Conns = append(n.Conns, m)

@@ -1,10 +1,13 @@
 package scan
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 
+	"synoptic/internal/cookie"
 	"synoptic/internal/netif"
+	"synoptic/internal/plan"
 	"synoptic/internal/wire"
 	"synoptic/rx"
 	"synoptic/tx"
@@ -14,7 +17,6 @@ import (
 // listens to. Dial opens a real one; tests make their own.
 type Network struct {
 	rx.Match         // what answers look like; its sources are the probes'
-	PortStep uint16  // 1: each try has a source port of its own
 	MAC      [6]byte // the sender, on Ethernet
 	TTL      uint8   // of the probes; 0: the default
 	Conns    []tx.Conn
@@ -56,9 +58,6 @@ func Dial(o Options) (_ *Network, err error) {
 			Port: o.SourcePort, Ports: o.Ports, Link: wire.Ethernet,
 		},
 		MAC: o.Path.MAC, TTL: o.TTL, NextHop: o.Path.NextHop,
-	}
-	if o.Ports > 1 {
-		n.PortStep = 1
 	}
 	defer func() {
 		if err != nil {
@@ -109,9 +108,9 @@ func (n *Network) Close() error {
 	return errors.Join(errs...)
 }
 
-// dropped returns how many packets the ring had no room for, and how many the
+// Dropped implements Prober: it returns how many packets the ring had no room for, and how many the
 // machine dropped before it.
-func (n *Network) dropped() (ring, kernel uint64, err error) {
+func (n *Network) Dropped() (ring, kernel uint64, err error) {
 	ring, err = n.Source.Drops()
 	if n.Drops != nil {
 		var kernelErr error
@@ -121,17 +120,28 @@ func (n *Network) dropped() (ring, kernel uint64, err error) {
 	return ring, kernel, err
 }
 
-// probe returns how the probes of a scan look on this network.
-func (n *Network) probe(s *Scan) tx.Probe {
-	return tx.Probe{
-		Plan: s.cfg.Plan, Method: s.cfg.Method, Key: s.key,
-		Source4: n.Source4, Source6: n.Source6, SourcePort: n.Port, PortStep: n.PortStep, TTL: n.TTL,
-		Link: n.SendLink, MAC: n.MAC, NextHop: n.NextHop,
+// Senders implements Prober.
+func (n *Network) Senders(rate float64) int { return plan.Senders(rate, len(n.Conns)) }
+
+// Start implements Prober.
+func (n *Network) Start(cfg Config, key cookie.Key, pacer *tx.Pacer) (Sender, Receiver) {
+	portStep := uint16(1)
+	if cfg.OnePort {
+		portStep = 0
 	}
+	send := tx.New(tx.Probe{
+		Plan: cfg.Plan, Method: cfg.Method, Key: key,
+		Source4: n.Source4, Source6: n.Source6, SourcePort: n.Port, PortStep: portStep, TTL: n.TTL,
+		Link: n.SendLink, MAC: n.MAC, NextHop: n.NextHop,
+	}, n.Conns[:n.Senders(cfg.Rate)], pacer)
+	return send, rx.New(n.Source, &rx.Classifier{Plan: cfg.Plan, Method: cfg.Method, Key: key, Match: n.Match})
 }
 
-// reaches tells whether probes can go to a target.
-func (n *Network) reaches(a netip.Addr) bool {
+// Prepare implements Prober.
+func (n *Network) Prepare(context.Context, *tx.Pacer) error { return nil }
+
+// Reaches implements Prober.
+func (n *Network) Reaches(a netip.Addr) bool {
 	_, ok := n.NextHop(a)
 	return ok
 }

@@ -10,16 +10,15 @@ import (
 // pass hands out the spans of one try over the plan: all positions first, then
 // what the ledger still misses. It implements tx.Spans.
 type pass struct {
-	scan    *Scan
-	try     int
-	spanLen int
-	mu      sync.Mutex
-	next    uint64 // position
-	to      uint64
+	scan *Scan
+	try  int
+	mu   sync.Mutex
+	next uint64 // position
+	to   uint64
 }
 
 func (s *Scan) newPass(try int) *pass {
-	p := &pass{scan: s, try: try, spanLen: plan.SpanLen(s.cfg.Rate, s.senders), to: s.limit}
+	p := &pass{scan: s, try: try, to: s.limit}
 	if try > 0 {
 		p.to = s.cursor.Load()
 	}
@@ -32,14 +31,15 @@ func (p *pass) Next(s *plan.Span) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s.Try, s.From = p.try, p.next
+	spanLen := plan.SpanLen(p.scan.Rate(), p.scan.senders)
 	if p.try == 0 {
-		p.next += min(uint64(p.spanLen), p.to-p.next)
+		p.next += min(uint64(spanLen), p.to-p.next)
 		p.scan.cursor.Store(p.next)
 	} else {
 		if s.Pending == nil {
-			s.Pending = make([]uint64, 0, p.spanLen)
+			s.Pending = make([]uint64, 0, plan.MaxSpan)
 		}
-		s.Pending, p.next = p.scan.answers.Pending(p.next, p.to, s.Pending[:0])
+		s.Pending, p.next = p.scan.answers.Pending(p.next, p.to, s.Pending[:0:spanLen])
 	}
 	s.To = p.next
 	if s.Len() == 0 {

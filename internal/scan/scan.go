@@ -12,6 +12,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,9 +37,48 @@ type Config struct {
 	Retries   int           // further tries for what did not answer
 	Wait      time.Duration // the longest wait for answers after the last probe
 	MaxProbes uint64        // positions to visit at most, 0: all
-	// Silence asks for records of what silence means where that is filtered.
-	// Open|filtered is always recorded.
-	Silence bool
+	Silence   Silence       // of which silent endpoints to make records
+
+	// OnePort says that all tries share a source port, so that an answer does
+	// not tell which of them it answers.
+	OnePort bool
+}
+
+// Prober is how a scan probes: by raw packets over a Network, or by the
+// system's own connections (package connect).
+type Prober interface {
+	// Senders says how many senders share a rate, in packets per second.
+	Senders(rate float64) int
+	// Start makes the two halves of a run. The receiving half is run before
+	// anything is sent.
+	Start(Config, cookie.Key, *tx.Pacer) (Sender, Receiver)
+	// Prepare finds out what must be known of the targets before the first
+	// probe, as link addresses are; ctx ends it early.
+	Prepare(context.Context, *tx.Pacer) error
+	// Reaches tells whether probes can go to a target; valid after Prepare.
+	Reaches(netip.Addr) bool
+	// Dropped returns how many answers found no room in the receive ring since
+	// the start, and how many packets the machine dropped before it.
+	Dropped() (ring, kernel uint64, err error)
+}
+
+// Sender puts spans on the wire: a tx.Transmitter, for one.
+type Sender interface {
+	// Run sends spans until there are none left, ctx ends (which is no error),
+	// or sending fails.
+	Run(context.Context, tx.Spans) error
+	Stats() tx.Stats // safe at any time
+}
+
+// Receiver yields the answers: an rx.Receiver, for one.
+type Receiver interface {
+	// Run receives until ctx ends, which returns nil, or receiving fails, and
+	// then closes the channel of Replies.
+	Run(context.Context) error
+	// Replies yields batches; each goes back by Release.
+	Replies() <-chan []rx.Reply
+	Release([]rx.Reply)
+	Stats() rx.Stats // safe at any time
 }
 
 // Sink takes the records of a scan, from one goroutine.
@@ -51,14 +92,15 @@ type Sink interface {
 
 // Scan is one run. Make it with New, then Run it once.
 type Scan struct {
-	cfg   Config
-	net   *Network
-	key   cookie.Key
-	limit uint64 // positions to visit
+	cfg    Config
+	prober Prober
+	limit  uint64        // positions to visit
+	rate   atomic.Uint64 // math.Float64bits of packets per second
 
-	send    *tx.Transmitter
+	pacer   *tx.Pacer
+	send    Sender
 	senders int
-	receive *rx.Receiver
+	receive Receiver
 	answers ledger.Ledger
 	hosts   ledger.Ledger // by host key: see silence.go
 	times   *sendTimes
@@ -83,21 +125,29 @@ type Scan struct {
 	allReset     uint64 // hosts that reset every port
 }
 
-// New prepares a scan over an open network. The caller closes the network after
-// Run.
-func New(cfg Config, net *Network) *Scan {
-	s := &Scan{cfg: cfg, net: net, key: cookie.NewKey(cfg.Seed), progressed: make(chan struct{}, 1)}
+// New prepares a scan. The prober stays the caller's to close, after Run.
+func New(cfg Config, prober Prober) *Scan {
+	s := &Scan{cfg: cfg, prober: prober, pacer: tx.NewPacer(cfg.Rate), progressed: make(chan struct{}, 1)}
+	s.rate.Store(math.Float64bits(cfg.Rate))
 	s.limit = cfg.Plan.Len()
 	if cfg.MaxProbes > 0 {
 		s.limit = min(s.limit, cfg.MaxProbes)
 	}
 	s.times = newSendTimes()
-	s.senders = plan.Senders(cfg.Rate, len(net.Conns))
-	s.send = tx.New(net.probe(s), net.Conns[:s.senders], tx.NewPacer(cfg.Rate))
-	s.receive = rx.New(net.Source, &rx.Classifier{Plan: cfg.Plan, Method: cfg.Method, Key: s.key, Match: net.Match})
+	s.senders = prober.Senders(cfg.Rate)
+	s.send, s.receive = prober.Start(cfg, cookie.NewKey(cfg.Seed), s.pacer)
 	s.state.Store("starting")
 	return s
 }
+
+// SetRate changes the rate, in packets per second (0: unlimited), from now on.
+func (s *Scan) SetRate(pps float64) {
+	s.rate.Store(math.Float64bits(pps))
+	s.pacer.SetRate(pps)
+}
+
+// Rate returns the rate that is asked for.
+func (s *Scan) Rate() float64 { return math.Float64frombits(s.rate.Load()) }
 
 // Run scans until all is answered, or silent for long enough, or ctx ends, and
 // gives every record to the sink. Its error is what went wrong with this
@@ -143,6 +193,10 @@ func (s *Scan) Run(ctx context.Context, sink Sink) (Summary, error) {
 
 // passes sends the first pass and the retries, each followed by its cooldown.
 func (s *Scan) passes(ctx context.Context) error {
+	s.state.Store("resolving")
+	if err := s.prober.Prepare(ctx, s.pacer); err != nil || ctx.Err() != nil {
+		return err
+	}
 	for try := range s.cfg.Retries + 1 {
 		s.try.Store(int64(try))
 		s.state.Store("sending")
@@ -271,7 +325,10 @@ func (s *Scan) enter(reply *rx.Reply, record *result.Record) bool {
 // too long ago, or not told apart from another try of the same endpoint
 // (Karn's algorithm, RFC 6298 section 3).
 func (s *Scan) roundTrip(reply *rx.Reply) time.Duration {
-	if s.net.PortStep == 0 && s.try.Load() > 0 {
+	if reply.RTT > 0 {
+		return reply.RTT
+	}
+	if s.cfg.OnePort && s.try.Load() > 0 {
 		return 0
 	}
 	sent := s.times.of(reply.Try, reply.Pos)

@@ -76,7 +76,7 @@ func TestSweepsFindExactlyTheTruth(t *testing.T) {
 					}
 					net, sink := newMemory(mixed), &records{}
 					cfg := config(p, m.Name)
-					cfg.Retries, cfg.Silence = retries, true
+					cfg.Retries, cfg.Silence = retries, SilenceOfAll
 					sum, err := run(t, t.Context(), cfg, net.network(2), sink)
 					if err != nil {
 						t.Fatal(err)
@@ -150,8 +150,9 @@ func TestASharedPortHasNoRoundTripsInRetries(t *testing.T) {
 		net.delay = func(netip.AddrPort) time.Duration { return 30 * time.Millisecond }
 		net.lose = func(ap netip.AddrPort, try int) bool { return ap.Port() == 2 && try == 1 }
 		network := net.network(1)
-		network.PortStep, network.Ports = 0, 1
+		network.Ports = 1
 		cfg := config(newPlan(t, "1-2", "10.0.0.1"), "syn")
+		cfg.OnePort = true
 		cfg.Retries = 1
 		sink := &records{}
 		if _, err := run(t, t.Context(), cfg, network, sink); err != nil || len(sink.all) != 2 {
@@ -275,7 +276,7 @@ func TestTargetsWithoutLinkAddressAreNeitherProbedNorWaitedFor(t *testing.T) {
 		network := net.network(1)
 		network.NextHop = func(a netip.Addr) ([6]byte, bool) { return [6]byte{1}, a.As4()[3] < 4 }
 		cfg := config(newPlan(t, "1-10", "10.0.0.0/28"), "syn")
-		cfg.Silence, cfg.Retries = true, 2
+		cfg.Silence, cfg.Retries = SilenceOfAll, 2
 		sink := &records{}
 		begin := time.Now()
 		sum, err := run(t, t.Context(), cfg, network, sink)

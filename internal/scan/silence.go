@@ -8,6 +8,19 @@ import (
 	"synoptic/internal/result"
 )
 
+// Silence says of which silent endpoints a scan makes records. Open|filtered is
+// recorded in any case.
+type Silence uint8
+
+const (
+	// NoSilence: of none but these.
+	NoSilence Silence = iota
+	// SilenceOfLiving: of the ports of hosts that gave a sign of life.
+	SilenceOfLiving
+	// SilenceOfAll: of every endpoint that was probed.
+	SilenceOfAll
+)
+
 // The ledger of hosts has one mark for each address that gave a sign of life,
 // and a higher one once its silent ports are listed.
 const (
@@ -30,10 +43,10 @@ func (s *Scan) concludeSilence(sink Sink) error {
 	record := result.Record{
 		Time: time.Now(), State: s.cfg.Method.Silence, Reason: result.NoResponse, Method: s.cfg.Method.Name,
 	}
-	if s.cfg.Method.SilentWhenOpen() {
+	switch {
+	case s.cfg.Method.SilentWhenOpen(), s.cfg.Silence == SilenceOfLiving:
 		return s.silentPortsOfLivingHosts(sink, &record)
-	}
-	if !s.cfg.Silence {
+	case s.cfg.Silence == NoSilence:
 		return nil
 	}
 	pending, from := make([]uint64, 0, 1024), uint64(0)
@@ -41,7 +54,7 @@ func (s *Scan) concludeSilence(sink Sink) error {
 		pending, from = s.answers.Pending(from, s.cursor.Load(), pending[:0])
 		for _, pos := range pending {
 			record.Addr = s.cfg.Plan.At(pos)
-			if !s.wasProbed(pos) || !s.net.reaches(record.Addr.Addr()) {
+			if !s.wasProbed(pos) || !s.prober.Reaches(record.Addr.Addr()) {
 				continue
 			}
 			if err := sink.Record(&record); err != nil {
@@ -59,6 +72,7 @@ func (s *Scan) silentPortsOfLivingHosts(sink Sink, record *result.Record) error 
 	if ports.Len() == 1 {
 		return nil // a host's only port either answered, or is no sign of life
 	}
+	silentWhenOpen := s.cfg.Method.SilentWhenOpen()
 	for pos := range s.answers.All() {
 		host := plan.At(pos).Addr()
 		if key := s.hostKey(host); s.hosts.Get(key) == hostAlive {
@@ -76,7 +90,9 @@ func (s *Scan) silentPortsOfLivingHosts(sink Sink, record *result.Record) error 
 			probed++
 			switch s.answers.Get(pos) {
 			case ledger.None:
-				s.openFiltered++
+				if silentWhenOpen {
+					s.openFiltered++
+				}
 				if err := sink.Record(record); err != nil {
 					return err
 				}
@@ -85,7 +101,7 @@ func (s *Scan) silentPortsOfLivingHosts(sink Sink, record *result.Record) error 
 			}
 		}
 		// Resets to FIN+ACK are what most stacks send anyway.
-		if probed > 1 && reset == probed && !s.cfg.Method.CookieInAck {
+		if probed > 1 && reset == probed && silentWhenOpen && !s.cfg.Method.CookieInAck {
 			s.allReset++
 		}
 	}

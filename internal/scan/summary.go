@@ -9,7 +9,7 @@ import (
 
 // Progress is a glance at a running scan; all counts are since its start.
 type Progress struct {
-	State     string        `json:"state"` // starting, sending, waiting, concluding, done
+	State     string        `json:"state"` // starting, resolving, sending, waiting, concluding, done
 	Elapsed   time.Duration `json:"elapsed_ns"`
 	Try       int           `json:"try"`          // 0 in the first pass
 	Planned   uint64        `json:"planned"`      // positions of the first pass
@@ -30,7 +30,7 @@ func (s *Scan) Progress() Progress {
 		Planned: s.limit, Probed: s.probed(), Sent: sent.Sent, Refused: sent.Refused,
 		Answered: s.answers.Len(), Open: s.answers.Count(ledger.Open),
 	}
-	p.Dropped, _ = s.net.Source.Drops()
+	p.Dropped, _, _ = s.prober.Dropped()
 	if started := s.started.Load(); started != 0 {
 		p.Elapsed = time.Since(time.Unix(0, started))
 	}
@@ -95,7 +95,7 @@ func (s *Summary) Lost() bool { return s.Dropped+s.KernelDropped > 0 }
 // an error of this program.
 func (s *Scan) summary(interrupted bool) (Summary, error) {
 	sent, received := s.send.Stats(), s.receive.Stats()
-	dropped, kernelDropped, err := s.net.dropped()
+	dropped, kernelDropped, err := s.prober.Dropped()
 	duplicates, strays := s.duplicates.Load(), s.strays.Load()
 	sum := Summary{
 		Method: s.cfg.Method.Name, Seed: s.cfg.Seed, Interrupted: interrupted, Retries: s.cfg.Retries,
