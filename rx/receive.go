@@ -7,13 +7,15 @@
 //	  and asks the method's table what it means             (classify.go)
 //	4 valid replies go on in batches; the rest is counted
 //
-// The receiver is one goroutine that never waits for the transmit side.
+// The receiver is one goroutine for each source, and never waits for the
+// transmit side.
 // Nothing allocates per packet: batches are reused.
 package rx
 
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -49,20 +51,25 @@ type Stats struct {
 	Received, Valid, BadCookie, OutOfPlan, Foreign uint64
 }
 
-// Receiver reads a source and yields the replies in it.
+// Input is a source and who judges its packets.
+type Input struct {
+	Source Source
+	Class  *Classifier
+}
+
+// Receiver reads sources and yields the replies in them.
 type Receiver struct {
-	source   Source
-	class    *Classifier
+	inputs   []Input
 	received atomic.Uint64
 	counts   [outcomes]atomic.Uint64
 	full     chan []Reply
 	free     chan []Reply
 }
 
-// New returns a receiver; the source stays the caller's to close.
-func New(source Source, class *Classifier) *Receiver {
-	const batches = 8
-	r := &Receiver{source: source, class: class, full: make(chan []Reply, batches), free: make(chan []Reply, batches)}
+// New returns a receiver; the sources stay the caller's to close.
+func New(inputs ...Input) *Receiver {
+	batches := 8 * len(inputs)
+	r := &Receiver{inputs: inputs, full: make(chan []Reply, batches), free: make(chan []Reply, batches)}
 	for range batches {
 		r.free <- make([]Reply, 0, batchLen)
 	}
@@ -87,13 +94,30 @@ func (r *Receiver) Stats() Stats {
 	}
 }
 
-// Run receives until ctx ends, which returns nil, or the source fails, and then
+// Run receives until ctx ends, which returns nil, or a source fails, and then
 // closes the channel of Replies. When ctx ends, what has arrived by then is
 // still read, and nothing that arrives later, so the end does not depend on
 // what others send. A batch leaves when it is full, a few milliseconds old, or
 // the source is idle.
 func (r *Receiver) Run(ctx context.Context) error {
 	defer close(r.full)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var running sync.WaitGroup
+	errs := make([]error, len(r.inputs))
+	for i, in := range r.inputs {
+		running.Go(func() {
+			if errs[i] = r.read(ctx, in); errs[i] != nil {
+				cancel()
+			}
+		})
+	}
+	running.Wait()
+	return errors.Join(errs...)
+}
+
+// read receives from one source.
+func (r *Receiver) read(ctx context.Context, in Input) error {
 	batch := <-r.free
 	ended := ctx.Done()
 	var until time.Time // when ctx ended, or zero
@@ -103,11 +127,11 @@ func (r *Receiver) Run(ctx context.Context) error {
 			ended, until = nil, time.Now()
 		default:
 		}
-		data, at, err := r.source.Read()
+		data, at, err := in.Source.Read()
 		idle := errors.Is(err, ErrIdle)
 		last := !until.IsZero() && (idle || at.After(until) || time.Since(until) > drainTime)
 		if err == nil && !last {
-			batch = r.take(batch, data, at)
+			batch = r.take(in.Class, batch, data, at)
 		}
 		if len(batch) > 0 && (err != nil || last || len(batch) == batchLen || at.UnixNano()-batch[0].Time > int64(batchTime)) {
 			r.full <- batch
@@ -123,11 +147,11 @@ func (r *Receiver) Run(ctx context.Context) error {
 }
 
 // take counts a packet and appends what it answers.
-func (r *Receiver) take(batch []Reply, data []byte, at time.Time) []Reply {
+func (r *Receiver) take(class *Classifier, batch []Reply, data []byte, at time.Time) []Reply {
 	r.received.Add(1)
 	batch = batch[:len(batch)+1]
 	reply := &batch[len(batch)-1]
-	outcome := r.class.Classify(data, reply)
+	outcome := class.Classify(data, reply)
 	r.counts[outcome].Add(1)
 	if outcome != Valid {
 		return batch[:len(batch)-1]

@@ -41,7 +41,7 @@ func TestReceiverCountsEveryPacketOnce(t *testing.T) {
 			*[]*uint64{&want.Valid, &want.BadCookie, &want.OutOfPlan, &want.Foreign}[s.outcome]++
 		}
 	}
-	r := New(source, classifier(t, method.ByName("syn")))
+	r := New(Input{source, classifier(t, method.ByName("syn"))})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	done := make(chan error)
@@ -69,7 +69,7 @@ func TestReceiverCountsEveryPacketOnce(t *testing.T) {
 
 func TestReceiverReportsABrokenSource(t *testing.T) {
 	broken := errors.New("broken")
-	r := New(&script{err: broken}, classifier(t, method.ByName("syn")))
+	r := New(Input{&script{err: broken}, classifier(t, method.ByName("syn"))})
 	if err := r.Run(t.Context()); !errors.Is(err, broken) {
 		t.Errorf("%v", err)
 	}
@@ -93,7 +93,7 @@ func (endless) Close() error           { return nil }
 func TestNoiseNeitherHoldsRepliesNorTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, s := range samples() {
-			r := New(endless{s.bytes}, classifier(t, method.ByName("syn")))
+			r := New(Input{endless{s.bytes}, classifier(t, method.ByName("syn"))})
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			ended := make(chan time.Duration, 1)
 			begin := time.Now()
@@ -122,7 +122,7 @@ func TestTheBacklogIsReadAtTheEnd(t *testing.T) {
 	for range 1000 {
 		source.packets = append(source.packets, samples()[0].bytes)
 	}
-	r := New(source, classifier(t, method.ByName("syn")))
+	r := New(Input{source, classifier(t, method.ByName("syn"))})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	go r.Run(ctx)
@@ -141,7 +141,7 @@ func TestABrokenSourceLosesNoReply(t *testing.T) {
 	for range 100 {
 		source.packets = append(source.packets, samples()[0].bytes)
 	}
-	r := New(source, classifier(t, method.ByName("syn")))
+	r := New(Input{source, classifier(t, method.ByName("syn"))})
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(t.Context()) }()
 	replies := 0

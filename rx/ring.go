@@ -18,7 +18,9 @@ import (
 const (
 	blockSize = 8 << 10
 	blocks    = 2048
-	frameSize = 2048 // divides the block; TPACKET_V3 packs frames by their size
+	// Neighbours are fewer, and asked at a rate of our own.
+	neighbourBlocks = 256
+	frameSize       = 2048 // divides the block; TPACKET_V3 packs frames by their size
 
 	// How long a packet may wait in a block that does not fill. Kernels before
 	// 6.18 round it up to a jiffy.
@@ -40,7 +42,16 @@ type Ring struct {
 // returns, every answer that arrives from then on is seen. The calling
 // thread's network namespace is the one that counts.
 func OpenRing(device string, match Match) (*Ring, error) {
-	filter, err := bpf.Assemble(append(incoming(), match.Filter()...))
+	return openRing(device, match.Filter(), blocks)
+}
+
+// OpenNeighbours opens a ring for the answers to questions for link addresses.
+func OpenNeighbours(device string) (*Ring, error) {
+	return openRing(device, neighbourFilter(), neighbourBlocks)
+}
+
+func openRing(device string, program []bpf.Instruction, blocks int) (*Ring, error) {
+	filter, err := bpf.Assemble(append(incoming(), program...))
 	if err != nil {
 		return nil, fmt.Errorf("assemble receive filter: %w", err)
 	}
@@ -56,7 +67,7 @@ func OpenRing(device string, match Match) (*Ring, error) {
 		packets.Close()
 		return nil, fmt.Errorf("set receive filter on %s: %w", device, err)
 	}
-	if err := prepareBlocks(packets); err != nil {
+	if err := prepareBlocks(packets, blocks); err != nil {
 		packets.Close()
 		return nil, fmt.Errorf("prepare receive ring on %s: %w", device, err)
 	}
@@ -78,8 +89,8 @@ const firstPacket = 16
 // it reads a whole block of packets from wrong addresses, and they are lost
 // without a count. All blocks have the same offset, and the kernel opened the
 // first one when it set up the ring.
-func prepareBlocks(packets *afpacket.TPacket) error {
-	ring, err := ringMemory(packets)
+func prepareBlocks(packets *afpacket.TPacket, blocks int) error {
+	ring, err := ringMemory(packets, blocks)
 	if err != nil {
 		return err
 	}
@@ -94,7 +105,7 @@ func prepareBlocks(packets *afpacket.TPacket) error {
 }
 
 // ringMemory returns the ring, which the library keeps to itself.
-func ringMemory(packets *afpacket.TPacket) ([]byte, error) {
+func ringMemory(packets *afpacket.TPacket, blocks int) ([]byte, error) {
 	field := reflect.ValueOf(packets).Elem().FieldByName("ring")
 	if !field.IsValid() || field.Type() != reflect.TypeFor[[]byte]() || field.Len() != blocks*blockSize {
 		return nil, errors.New("the packet library is not the one that this was written for")

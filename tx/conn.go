@@ -3,6 +3,7 @@ package tx
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"runtime"
 	"unsafe"
@@ -14,11 +15,11 @@ import (
 
 // Conn puts frames on a wire. Each sender has its own.
 type Conn interface {
-	// Send hands frames from, from+1, ... of a batch to the wire, in order, and
+	// Send hands the frames [from, to) of a batch to the wire, in order, and
 	// returns how many of them it took. If that is not all, the next one was
 	// refused, and err says why: ErrRefused for a shortage that passes, any
 	// other error for one that does not.
-	Send(b *Batch, from int) (taken int, err error)
+	Send(b *Batch, from, to int) (taken int, err error)
 	Close() error
 }
 
@@ -32,8 +33,12 @@ type socket struct {
 	name string // of the device, for errors
 	hdr  [plan.MaxSpan]mmsghdr
 	iov  [plan.MaxSpan]unix.Iovec
-	// Destinations; unused on a packet socket, which is bound to its device
-	// and has the link address in the frame.
+
+	// A packet socket is bound to its device and has the link address in the
+	// frame; without link header, link says the family. A local socket needs
+	// each packet's destination beside it.
+	link  unix.RawSockaddrLinklayer
+	local bool
 	addr4 [plan.MaxSpan]unix.RawSockaddrInet4
 	addr6 [plan.MaxSpan]unix.RawSockaddrInet6
 }
@@ -72,34 +77,49 @@ func DialPacket(ifindex int, name string) (Conn, error) {
 	return s, nil
 }
 
-// DialLocal returns a Conn that hands IP packets to the local stack by raw
-// sockets, for loopback and the machine's own addresses: a frame injected into
-// lo by a packet socket carries no route, and the stack drops what then claims
-// a local source (fib_validate_source, net/ipv4/fib_frontend.c).
-func DialLocal(ipv4, ipv6 bool) (Conn, error) {
-	l := &local{}
-	for _, f := range []struct {
-		want   bool
-		domain int
-		to     **socket
-	}{{ipv4, unix.AF_INET, &l.v4}, {ipv6, unix.AF_INET6, &l.v6}} {
-		if !f.want {
-			continue
-		}
-		// IPPROTO_RAW: the header is ours, raw(7); it receives nothing.
-		fd, err := unix.Socket(f.domain, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_RAW)
-		if err != nil {
-			l.Close()
-			return nil, fmt.Errorf("open raw socket: %w", err)
-		}
-		*f.to = &socket{fd: fd, name: "lo"}
-		if err := bigSendBuffer(fd); err != nil {
-			l.Close()
-			return nil, err
-		}
-		(*f.to).prepare()
+// DialRawIP returns a Conn that puts IP packets of a family on a device without
+// link header, by a packet socket.
+func DialRawIP(ifindex int, name string, ipv4 bool) (Conn, error) {
+	conn, err := DialPacket(ifindex, name)
+	if err != nil {
+		return nil, err
 	}
-	return l, nil
+	// The device cannot tell the family from a header, packet(7): each message
+	// names it.
+	s := conn.(*socket)
+	protocol := uint16(unix.ETH_P_IPV6)
+	if ipv4 {
+		protocol = unix.ETH_P_IP
+	}
+	s.link = unix.RawSockaddrLinklayer{Family: unix.AF_PACKET, Protocol: protocol<<8 | protocol>>8, Ifindex: int32(ifindex)}
+	for i := range s.hdr {
+		s.hdr[i].hdr.Name = (*byte)(unsafe.Pointer(&s.link))
+		s.hdr[i].hdr.Namelen = unix.SizeofSockaddrLinklayer
+	}
+	return s, nil
+}
+
+// DialLocal returns a Conn that hands IP packets of a family to the local stack
+// by a raw socket, for loopback and the machine's own addresses: a frame injected
+// into lo by a packet socket carries no route, and the stack drops what then
+// claims a local source (fib_validate_source, net/ipv4/fib_frontend.c).
+func DialLocal(ipv4 bool) (Conn, error) {
+	domain := unix.AF_INET6
+	if ipv4 {
+		domain = unix.AF_INET
+	}
+	// IPPROTO_RAW: the header is ours, raw(7); it receives nothing.
+	fd, err := unix.Socket(domain, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_RAW)
+	if err != nil {
+		return nil, fmt.Errorf("open raw socket: %w", err)
+	}
+	s := &socket{fd: fd, name: "lo", local: true}
+	if err := bigSendBuffer(fd); err != nil {
+		s.Close()
+		return nil, err
+	}
+	s.prepare()
+	return s, nil
 }
 
 // bigSendBuffer makes room for a few spans in flight; the kernel charges a
@@ -122,12 +142,28 @@ func (s *socket) prepare() {
 }
 
 // Send implements Conn.
-func (s *socket) Send(b *Batch, from int) (int, error) {
-	for i := from; i < b.n; i++ {
-		s.iov[i].Base = unsafe.SliceData(b.frames[i])
-		s.iov[i].SetLen(len(b.frames[i]))
+func (s *socket) Send(b *Batch, from, to int) (int, error) {
+	for i := from; i < to; i++ {
+		f := &b.frames[i]
+		s.iov[i].Base = unsafe.SliceData(f.bytes)
+		s.iov[i].SetLen(len(f.bytes))
+		if s.local {
+			s.address(i, f.dst)
+		}
 	}
-	return s.sendmmsg(from, b.n)
+	return s.sendmmsg(from, to)
+}
+
+// address writes a destination beside the i-th message.
+func (s *socket) address(i int, dst netip.Addr) {
+	hdr := &s.hdr[i].hdr
+	if dst.Is4() {
+		s.addr4[i] = unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: dst.As4()}
+		hdr.Name, hdr.Namelen = (*byte)(unsafe.Pointer(&s.addr4[i])), unix.SizeofSockaddrInet4
+	} else {
+		s.addr6[i] = unix.RawSockaddrInet6{Family: unix.AF_INET6, Addr: dst.As16()}
+		hdr.Name, hdr.Namelen = (*byte)(unsafe.Pointer(&s.addr6[i])), unix.SizeofSockaddrInet6
+	}
 }
 
 func (s *socket) sendmmsg(from, to int) (int, error) {
@@ -156,36 +192,20 @@ func (s *socket) sendmmsg(from, to int) (int, error) {
 // Close implements Conn.
 func (s *socket) Close() error { return unix.Close(s.fd) }
 
-// local is a Conn over one raw IP socket per family.
-type local struct{ v4, v6 *socket }
+// Lines is a Conn over one for each link and family: that of link l is at 2l for
+// IPv4 and at 2l+1 for IPv6, nil where the plan has none.
+type Lines []Conn
 
-// Send implements Conn. It takes the leading frames of one family at a time.
-func (l *local) Send(b *Batch, from int) (int, error) {
-	taken := 0
-	for from+taken < b.n {
+// Send implements Conn.
+func (l Lines) Send(b *Batch, from, to int) (taken int, err error) {
+	for from+taken < to {
 		start := from + taken
-		is4 := b.dst[start].Is4()
-		end := start
-		for ; end < b.n && b.dst[end].Is4() == is4; end++ {
+		end := min(b.run(start), to)
+		line := 2 * b.frames[start].link
+		if b.frames[start].dst.Is6() {
+			line++
 		}
-		s := l.v6
-		if is4 {
-			s = l.v4
-		}
-		for i := start; i < end; i++ {
-			s.iov[i].Base = unsafe.SliceData(b.frames[i])
-			s.iov[i].SetLen(len(b.frames[i]))
-			if is4 {
-				s.addr4[i] = unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: b.dst[i].As4()}
-				s.hdr[i].hdr.Name = (*byte)(unsafe.Pointer(&s.addr4[i]))
-				s.hdr[i].hdr.Namelen = unix.SizeofSockaddrInet4
-			} else {
-				s.addr6[i] = unix.RawSockaddrInet6{Family: unix.AF_INET6, Addr: b.dst[i].As16()}
-				s.hdr[i].hdr.Name = (*byte)(unsafe.Pointer(&s.addr6[i]))
-				s.hdr[i].hdr.Namelen = unix.SizeofSockaddrInet6
-			}
-		}
-		n, err := s.sendmmsg(start, end)
+		n, err := l[line].Send(b, start, end)
 		taken += n
 		if err != nil {
 			return taken, err
@@ -195,11 +215,11 @@ func (l *local) Send(b *Batch, from int) (int, error) {
 }
 
 // Close implements Conn.
-func (l *local) Close() error {
+func (l Lines) Close() error {
 	var errs []error
-	for _, s := range []*socket{l.v4, l.v6} {
-		if s != nil {
-			errs = append(errs, s.Close())
+	for _, c := range l {
+		if c != nil {
+			errs = append(errs, c.Close())
 		}
 	}
 	return errors.Join(errs...)

@@ -28,9 +28,6 @@ type Probe struct {
 	Method *method.Method
 	Key    cookie.Key
 
-	// Source4 and Source6 are the source addresses; each is needed if the plan
-	// holds addresses of its family.
-	Source4, Source6 netip.Addr
 	// SourcePort is the source port of the first try; try k sends from
 	// SourcePort+k*PortStep, so that an answer tells which try it answers.
 	// PortStep is 0 or 1.
@@ -38,12 +35,25 @@ type Probe struct {
 	// TTL of the probes; 0 means 64.
 	TTL uint8
 
-	// Link is the header in front of IP. With Ethernet, MAC is the sender and
-	// NextHop gives the receiver for each target. It reports false for a target
-	// that no probe can go to, and must not allocate.
-	Link    wire.Link
-	MAC     [6]byte
-	NextHop func(netip.Addr) (mac [6]byte, ok bool)
+	// Links are the ways out, and Route gives that of each target. It reports
+	// false for a target that no probe can go to, and must not allocate.
+	Links []Link
+	Route func(netip.Addr) (Hop, bool)
+}
+
+// Link is one way out: an interface, as frames see it.
+type Link struct {
+	Header wire.Link // in front of IP
+	MAC    [6]byte   // the sender, on Ethernet
+	// Source4 and Source6 are the source addresses; without one, no probe of
+	// its family can go this way.
+	Source4, Source6 netip.Addr
+}
+
+// Hop is where a probe goes.
+type Hop struct {
+	Link int     // index into the Probe's Links
+	MAC  [6]byte // the receiver, on Ethernet
 }
 
 // FrameCap is the most bytes a frame takes: Ethernet, IPv6, TCP and the option
@@ -56,8 +66,12 @@ const FrameCap = 96
 // (RFC 1071). It is not safe for concurrent use; every sender has its own.
 type Framer struct {
 	Probe
-	v4, v6 template
+	links []templates
+	mixed bool // there are frames for several sockets
 }
+
+// templates are those of a link.
+type templates struct{ v4, v6 template }
 
 // template is a whole frame whose patched fields are zero.
 type template struct {
@@ -74,38 +88,35 @@ func NewFramer(p Probe) (*Framer, error) {
 	if p.TTL == 0 {
 		p.TTL = 64
 	}
-	f := &Framer{Probe: p}
+	f := &Framer{Probe: p, links: make([]templates, len(p.Links))}
 	targets := p.Plan.Targets()
-	var err error
-	if targets.Has4() {
-		if !p.Source4.Is4() {
-			return nil, fmt.Errorf("build probes: no IPv4 source address")
+	f.mixed = len(p.Links) > 1 || targets.Has4() && targets.Has6()
+	for i, link := range p.Links {
+		var err error
+		if link.Source4.Is4() {
+			if f.links[i].v4, err = p.template(&link, link.Source4); err != nil {
+				return nil, err
+			}
 		}
-		if f.v4, err = p.template(p.Source4); err != nil {
-			return nil, err
-		}
-	}
-	if targets.Has6() {
-		if !p.Source6.Is6() {
-			return nil, fmt.Errorf("build probes: no IPv6 source address")
-		}
-		if f.v6, err = p.template(p.Source6); err != nil {
-			return nil, err
+		if link.Source6.Is6() {
+			if f.links[i].v6, err = p.template(&link, link.Source6); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return f, nil
 }
 
-func (p *Probe) template(source netip.Addr) (template, error) {
+func (p *Probe) template(link *Link, source netip.Addr) (template, error) {
 	var stack []gopacket.SerializableLayer
 	t := template{source: source}
 	etherType, ipLen := layers.EthernetTypeIPv4, wire.IPv4Len
 	if source.Is6() {
 		etherType, ipLen = layers.EthernetTypeIPv6, wire.IPv6Len
 	}
-	if p.Link == wire.Ethernet {
+	if link.Header == wire.Ethernet {
 		t.ip = wire.EthernetLen
-		stack = append(stack, &layers.Ethernet{SrcMAC: p.MAC[:], DstMAC: make([]byte, 6), EthernetType: etherType})
+		stack = append(stack, &layers.Ethernet{SrcMAC: link.MAC[:], DstMAC: make([]byte, 6), EthernetType: etherType})
 	}
 	t.tcp = t.ip + ipLen
 
@@ -149,23 +160,26 @@ func (p *Probe) template(source netip.Addr) (template, error) {
 }
 
 // Build writes the frame of a position's try into dst, which must have room for
-// FrameCap bytes, and returns its length and its target. The length is 0 when
-// no probe can go there.
-func (f *Framer) Build(dst []byte, pos uint64, try int) (int, netip.Addr) {
+// FrameCap bytes, and returns its length, its target and its link. The length
+// is 0 when no probe can go there.
+func (f *Framer) Build(dst []byte, pos uint64, try int) (size int, addr netip.Addr, link int) {
 	target := f.Plan.At(pos)
-	addr := target.Addr()
-	t := &f.v4
+	addr = target.Addr()
+	hop, ok := f.Route(addr)
+	if !ok {
+		return 0, addr, 0
+	}
+	t := &f.links[hop.Link].v4
 	if addr.Is6() {
-		t = &f.v6
+		t = &f.links[hop.Link].v6
 	}
 	n := copy(dst, t.frame)
-	dst = dst[:n]
-	mac, ok := f.NextHop(addr)
-	if !ok {
-		return 0, addr
+	if n == 0 { // no source address
+		return 0, addr, 0
 	}
-	if f.Link == wire.Ethernet {
-		*(*[6]byte)(dst) = mac
+	dst = dst[:n]
+	if t.ip == wire.EthernetLen {
+		*(*[6]byte)(dst) = hop.MAC
 	}
 
 	sourcePort := f.SourcePort + uint16(try)*f.PortStep
@@ -191,5 +205,5 @@ func (f *Framer) Build(dst []byte, pos uint64, try int) (int, netip.Addr) {
 		sum += c>>16 + c&0xffff
 	}
 	binary.BigEndian.PutUint16(tcp[16:], wire.Checksum(sum))
-	return n, addr
+	return n, addr, hop.Link
 }

@@ -42,9 +42,9 @@ func newPlan(t testing.TB, list string, words ...string) *plan.Plan {
 
 func probe(p *plan.Plan, m *method.Method, link wire.Link) Probe {
 	return Probe{
-		Plan: p, Method: m, Key: key, Source4: source4, Source6: source6, SourcePort: 61000, PortStep: 1,
-		Link: link, MAC: [6]byte{2, 0, 0, 0, 0, 1},
-		NextHop: func(a netip.Addr) ([6]byte, bool) { return [6]byte{2, 0, 0, 0, 0, byte(a.BitLen())}, true },
+		Plan: p, Method: m, Key: key, SourcePort: 61000, PortStep: 1,
+		Links: []Link{{Header: link, MAC: [6]byte{2, 0, 0, 0, 0, 1}, Source4: source4, Source6: source6}},
+		Route: func(a netip.Addr) (Hop, bool) { return Hop{MAC: [6]byte{2, 0, 0, 0, 0, byte(a.BitLen())}}, true },
 	}
 }
 
@@ -62,7 +62,7 @@ func TestFramesDecodeAsProbes(t *testing.T) {
 				buf := make([]byte, FrameCap)
 				for pos := range p.Len() {
 					for try := range 3 {
-						n, addr := f.Build(buf, pos, try)
+						n, addr, _ := f.Build(buf, pos, try)
 						checkFrame(t, f, buf[:n], p.At(pos), try)
 						if addr != p.At(pos).Addr() {
 							t.Fatalf("target %v, want %v", addr, p.At(pos))
@@ -78,7 +78,7 @@ func checkFrame(t *testing.T, f *Framer, frame []byte, target netip.AddrPort, tr
 	t.Helper()
 	is4 := target.Addr().Is4()
 	first := gopacket.Decoder(layers.LayerTypeEthernet)
-	if f.Link == wire.Raw {
+	if f.Links[0].Header == wire.Raw {
 		first = layers.LayerTypeIPv4
 		if !is4 {
 			first = layers.LayerTypeIPv6
@@ -88,7 +88,7 @@ func checkFrame(t *testing.T, f *Framer, frame []byte, target netip.AddrPort, tr
 	if e := packet.ErrorLayer(); e != nil {
 		t.Fatalf("%v: %v", target, e.Error())
 	}
-	if eth, ok := packet.Layer(layers.LayerTypeEthernet).(*layers.Ethernet); ok != (f.Link == wire.Ethernet) {
+	if eth, ok := packet.Layer(layers.LayerTypeEthernet).(*layers.Ethernet); ok != (f.Links[0].Header == wire.Ethernet) {
 		t.Fatalf("Ethernet header: %v", ok)
 	} else if ok && (eth.DstMAC[5] != byte(target.Addr().BitLen()) || eth.SrcMAC[5] != 1) {
 		t.Fatalf("link addresses %v -> %v", eth.SrcMAC, eth.DstMAC)
@@ -148,21 +148,25 @@ func naiveSum(parts ...[]byte) uint16 {
 
 func TestTargetWithoutLinkAddressHasNoFrame(t *testing.T) {
 	p := probe(newPlan(t, "80", "10.0.0.1"), method.Table[0], wire.Ethernet)
-	p.NextHop = func(netip.Addr) ([6]byte, bool) { return [6]byte{}, false }
+	p.Route = func(netip.Addr) (Hop, bool) { return Hop{}, false }
 	f, err := NewFramer(p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n, _ := f.Build(make([]byte, FrameCap), 0, 0); n != 0 {
+	if n, _, _ := f.Build(make([]byte, FrameCap), 0, 0); n != 0 {
 		t.Errorf("a frame of %d bytes", n)
 	}
 }
 
-func TestFamilyWithoutSourceIsAnError(t *testing.T) {
-	p := probe(newPlan(t, "80", "10.0.0.1", "2001:db8::1"), method.Table[0], wire.Ethernet)
-	p.Source6 = netip.Addr{}
-	if _, err := NewFramer(p); err == nil {
-		t.Error("IPv6 targets without an IPv6 source are accepted")
+func TestFamilyWithoutSourceHasNoFrame(t *testing.T) {
+	p := probe(newPlan(t, "80", "2001:db8::1"), method.Table[0], wire.Ethernet)
+	p.Links[0].Source6 = netip.Addr{}
+	f, err := NewFramer(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, _, _ := f.Build(make([]byte, FrameCap), 0, 0); n != 0 {
+		t.Errorf("a frame of %d bytes", n)
 	}
 }
 

@@ -54,6 +54,14 @@ func (p *Pacer) Wait(ctx context.Context, n int) error {
 	return nil
 }
 
+// Rate returns the rate in packets per second, 0 for unlimited.
+func (p *Pacer) Rate() float64 {
+	if limit := p.limiter.Limit(); limit != rate.Inf {
+		return float64(limit)
+	}
+	return 0
+}
+
 // SetRate changes the rate from now on; 0 or less means unlimited.
 func (p *Pacer) SetRate(pps float64) {
 	limit, burst := limits(pps)

@@ -2,13 +2,13 @@
 // the wire.
 //
 //	1 a sender takes the next span from the scan
-//	2 it waits until the pacer lets the span go
-//	3 it builds the span's frames into its batch         (frame.go, batch.go)
+//	2 it builds the span's frames into its batch         (frame.go, batch.go)
+//	3 it waits until the pacer lets them go
 //	4 it stamps the span with the time, for round trips
-//	5 it hands the batch to its socket in one system call (conn.go)
+//	5 it hands the batch to its sockets, each in one system call (conn.go)
 //	6 what the machine refused it offers again, until all of the span is sent
 //
-// Every sender is a locked thread with its own socket and buffers; they share
+// Every sender is a locked thread with its own sockets and buffers; they share
 // only the pacer and the source of spans. Nothing allocates per packet, and
 // nothing is remembered of a probe: the receive side recognises answers by plan
 // and cookie alone.
@@ -45,7 +45,7 @@ type Stats struct {
 	Generated   uint64
 	Sent        uint64 // taken by the device
 	Refused     uint64 // refused by this machine
-	Unreachable uint64 // not generated: no link address for the target
+	Unreachable uint64 // not generated: no way to the target
 }
 
 type counters struct{ generated, sent, refused, unreachable atomic.Uint64 }
@@ -112,11 +112,14 @@ type sender struct {
 
 func (s *sender) run(ctx context.Context, spans Spans) error {
 	for ctx.Err() == nil && spans.Next(&s.span) {
-		if s.pacer.Wait(ctx, s.span.Len()) != nil {
-			spans.GiveBack(&s.span, s.span.Len())
+		s.counts.unreachable.Add(uint64(s.batch.fill(s.framer, s.span)))
+		if s.batch.n == 0 {
+			continue
+		}
+		if s.pacer.Wait(ctx, s.batch.n) != nil {
+			spans.GiveBack(&s.span, s.batch.n)
 			return nil
 		}
-		s.counts.unreachable.Add(uint64(s.batch.fill(s.framer, s.span)))
 		spans.Sending(&s.span, time.Now())
 		if sent, err := s.flush(); err != nil {
 			spans.GiveBack(&s.span, s.batch.n-sent)
@@ -141,7 +144,7 @@ func (s *sender) flush() (sent int, err error) {
 	offers := 0
 	s.counts.generated.Add(uint64(s.batch.n))
 	for from := 0; from < s.batch.n; {
-		taken, err := s.conn.Send(&s.batch, from)
+		taken, err := s.conn.Send(&s.batch, from, s.batch.n)
 		s.counts.sent.Add(uint64(taken))
 		from += taken
 		if err == nil {

@@ -20,6 +20,15 @@ func big(n uint128.Uint128, noun string) string {
 	return grouped(n.String()) + " " + noun
 }
 
+// ofAll writes a part with the whole: "3 of 254 neighbours", or the whole alone
+// where it is that.
+func ofAll(n, all uint64, noun string) string {
+	if n == all {
+		return number(n, noun)
+	}
+	return count(n) + " of " + number(all, noun)
+}
+
 func plural(noun string) string {
 	switch {
 	case strings.HasSuffix(noun, "s"):

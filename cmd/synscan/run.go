@@ -105,7 +105,7 @@ func (a *app) execute() (int, error) {
 	if err != nil {
 		return exitUsage, err
 	}
-	network, path, err := a.connect(scope)
+	network, routes, err := a.connect(scope)
 	if err != nil {
 		return exitUsage, err
 	}
@@ -126,7 +126,7 @@ func (a *app) execute() (int, error) {
 	progress.end()
 	out.close()
 
-	r := report{Summary: summary, scope: scope, path: path, opt: a.opt}
+	r := report{Summary: summary, scope: scope, routes: routes, opt: a.opt}
 	// A fault ends the context as well.
 	r.Interrupted = a.signals.interrupted()
 	r.code, err = r.verdict(err, out)
@@ -135,8 +135,8 @@ func (a *app) execute() (int, error) {
 }
 
 // connect finds the way to the targets and opens it.
-func (a *app) connect(scope *scope) (*scan.Network, *netif.Path, error) {
-	path, err := netif.Resolve(a.signals.ctx, scope.plan.Targets(), a.opt.path)
+func (a *app) connect(scope *scope) (*scan.Network, *netif.Routes, error) {
+	routes, err := netif.Resolve(a.signals.ctx, scope.plan.Targets(), a.opt.path)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -148,32 +148,31 @@ func (a *app) connect(scope *scope) (*scan.Network, *netif.Path, error) {
 		}
 		count = uint16(tries)
 	}
-	network, err := scan.Dial(scan.Options{
-		Path: path, SourcePort: port, Ports: count, Senders: a.opt.senders, TTL: a.opt.ttl,
+	network, err := scan.Dial(a.signals.ctx, scan.Options{
+		Routes: routes, SourcePort: port, Ports: count, Senders: a.opt.senders, TTL: a.opt.ttl,
 	})
 	if err != nil {
 		return nil, nil, err
 	}
 	if a.opt.verbose {
-		a.describe(path, port, count)
+		a.describe(routes, port, count)
 	}
-	return network, path, nil
+	return network, routes, nil
 }
 
 // describe says how the targets are reached.
-func (a *app) describe(path *netif.Path, port, count uint16) {
-	from := ""
-	for _, source := range []netip.Addr{path.Source4, path.Source6} {
-		if source.IsValid() {
-			from += " " + source.String()
-		}
-	}
+func (a *app) describe(routes *netif.Routes, port, count uint16) {
 	ports := fmt.Sprint(port)
 	if count > 1 {
 		ports = fmt.Sprintf("%d-%d", port, port+count-1)
 	}
-	a.say.note(fmt.Sprintf("sending by %s (%s) from%s, source ports %s, seed %d", path.Name, path.Kind, from, ports, a.opt.seed))
-	for _, gone := range path.Unresolved() {
-		a.say.note(fmt.Sprintf("no link address for %s: it is not probed", gone))
+	for _, link := range routes.Links {
+		from := ""
+		for _, source := range []netip.Addr{link.Source4, link.Source6} {
+			if source.IsValid() {
+				from += " " + source.String()
+			}
+		}
+		a.say.note(fmt.Sprintf("sending by %s (%s) from%s, source ports %s, seed %d", link.Name, link.Kind, from, ports, a.opt.seed))
 	}
 }

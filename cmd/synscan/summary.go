@@ -13,10 +13,10 @@ import (
 // report is what is known at the end of a scan.
 type report struct {
 	scan.Summary
-	scope *scope
-	path  *netif.Path
-	opt   options
-	code  int // exit code
+	scope  *scope
+	routes *netif.Routes
+	opt    options
+	code   int // exit code
 }
 
 // unprobed returns how many endpoints the scan did not get to.
@@ -112,20 +112,21 @@ func (s *scope) leftOut() []string {
 // warnings are what the reader should know before trusting the results.
 func (r *report) warnings() []string {
 	var lines []string
-	for _, s := range r.path.Skipped() {
+	for _, s := range r.routes.Skipped() {
 		lines = append(lines, fmt.Sprintf("%s not probed: %s", span(s), s.Why))
 	}
-	if gone := r.path.Unresolved(); len(gone) > 0 {
-		example := gone[0].String()
-		if len(gone) > 1 {
+	if n := r.Neighbours; n.Silent > 0 && !r.Interrupted {
+		example := n.Example.String()
+		if n.Silent > 1 {
 			example += ", ..."
 		}
-		lines = append(lines, fmt.Sprintf("%s did not tell a link address and could not be probed: %s", number(uint64(len(gone)), "neighbour"), example))
+		lines = append(lines, fmt.Sprintf("%s told no link address when asked, so there is no such host and nothing was probed: %s",
+			ofAll(n.Silent, n.Targets, "neighbour"), example))
 	}
 	if n := r.HostsAllReset; n > 0 {
 		lines = append(lines, fmt.Sprintf("%s reset every port, as Windows and many routers do whatever the port's state: only -sS can tell which are open", number(n, "address")))
 	}
-	if r.path.SourceForeign {
+	if r.routes.SourceForeign {
 		lines = append(lines, "the source address is not this machine's: answers went to its owner")
 	}
 	return lines
@@ -194,19 +195,18 @@ func (r *report) object() any {
 	}
 	return struct {
 		scan.Summary
-		Addresses  string   `json:"addresses"`
-		Ports      int      `json:"ports"`
-		Total      string   `json:"endpoints_of_all_shards"`
-		Shard      string   `json:"shard"`
-		NotProbed  uint64   `json:"not_probed"`
-		LeftOut    left     `json:"left_out"`
-		Unresolved int      `json:"unresolved"`
-		Warnings   []string `json:"warnings,omitempty"`
+		Addresses string   `json:"addresses"`
+		Ports     int      `json:"ports"`
+		Total     string   `json:"endpoints_of_all_shards"`
+		Shard     string   `json:"shard"`
+		NotProbed uint64   `json:"not_probed"`
+		LeftOut   left     `json:"left_out"`
+		Warnings  []string `json:"warnings,omitempty"`
 	}{
 		r.Summary, r.scope.plan.Targets().Len().String(), r.scope.plan.Ports().Len(), r.scope.plan.Total().String(),
 		fmt.Sprintf("%d/%d", r.opt.shard.Index, r.opt.shard.Count), r.unprobed(),
 		left{r.scope.report.Special.String(), r.scope.report.Excluded.String()},
-		len(r.path.Unresolved()), r.warnings(),
+		r.warnings(),
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 )
 
 // Drops counts packets that this machine dropped on their way in, before any
-// socket could see them: those for which a path's device had no room
+// socket could see them: those for which a link's device had no room
 // (rx_missed_errors and its kin, struct rtnl_link_stats64), or on loopback,
 // whose packets pass a processor's backlog, those for which that had none
 // (/proc/net/softnet_stat). Other devices poll and use no backlog, so what it
@@ -25,12 +25,12 @@ type Drops struct {
 	before uint64
 }
 
-// OpenDrops begins to count for a path's interface, in the calling thread's
-// network namespace.
-func (p *Path) OpenDrops() (*Drops, error) {
+// OpenDrops begins to count for a link, in the calling thread's network
+// namespace.
+func (l *Link) OpenDrops() (*Drops, error) {
 	begin := backlogDrops
-	if p.Kind == Ethernet {
-		begin = func() (*Drops, error) { return deviceDrops(p.Index) }
+	if l.Kind != Loopback {
+		begin = func() (*Drops, error) { return deviceDrops(l.Index) }
 	}
 	d, err := begin()
 	if err != nil {

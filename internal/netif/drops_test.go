@@ -19,8 +19,8 @@ func TestBacklogAddsUpTheSecondColumn(t *testing.T) {
 }
 
 func TestDropsOfAnIdleInterfaceAreNone(t *testing.T) {
-	for _, kind := range []Kind{Loopback, Ethernet} {
-		d, err := (&Path{Kind: kind, Index: 1, Name: "lo"}).OpenDrops()
+	for _, kind := range []Kind{Loopback, Ethernet, RawIP} {
+		d, err := (&Link{Kind: kind, Index: 1, Name: "lo"}).OpenDrops()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -32,7 +32,7 @@ func TestDropsOfAnIdleInterfaceAreNone(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, err := (&Path{Index: 1 << 30}).OpenDrops(); err == nil {
+	if _, err := (&Link{Index: 1 << 30}).OpenDrops(); err == nil {
 		t.Error("an interface that does not exist has counters")
 	}
 }

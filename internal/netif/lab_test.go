@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -67,7 +66,6 @@ func newLab(t *testing.T, pairs ...string) *lab {
 		l.eventually("carrier on "+name, func() bool {
 			return l.link(l.here, name).Attrs().OperState == netlink.OperUp && l.link(l.there, name).Attrs().OperState == netlink.OperUp
 		})
-		l.neighbourTiming(name, 3, 100*time.Millisecond) // silent ones fail in a third of a second
 	}
 	return l
 }
@@ -109,12 +107,6 @@ func (l *lab) up(h *netlink.Handle, name string) {
 	l.ok(h.LinkSetUp(l.link(h, name)))
 }
 
-// mac returns the link address of the far end.
-func (l *lab) mac(name string) [6]byte {
-	l.t.Helper()
-	return [6]byte(l.link(l.there, name).Attrs().HardwareAddr)
-}
-
 // addr gives the interface addresses with prefix length.
 func (l *lab) addr(h *netlink.Handle, name string, addrs ...string) {
 	l.t.Helper()
@@ -129,16 +121,6 @@ func (l *lab) addr(h *netlink.Handle, name string, addrs ...string) {
 			r, err := h.RouteGet(a.IP)
 			return err == nil && r[0].Type == unix.RTN_LOCAL
 		})
-	}
-}
-
-// neighbourTiming sets how often and how far apart the kernel asks here.
-func (l *lab) neighbourTiming(name string, questions int, apart time.Duration) {
-	l.t.Helper()
-	for _, family := range []string{"ipv4", "ipv6"} {
-		dir := "/proc/sys/net/" + family + "/neigh/" + name + "/"
-		l.ok(os.WriteFile(dir+"mcast_solicit", []byte(strconv.Itoa(questions)), 0))
-		l.ok(os.WriteFile(dir+"retrans_time_ms", []byte(strconv.FormatInt(apart.Milliseconds(), 10)), 0))
 	}
 }
 
@@ -191,12 +173,12 @@ func simple(t *testing.T) *lab {
 	return l
 }
 
-func (l *lab) resolve(opt Options, set ...string) (*Path, error) {
+func (l *lab) resolve(opt Options, set ...string) (*Routes, error) {
 	l.t.Helper()
 	return Resolve(l.t.Context(), targets(set...), opt)
 }
 
-func (l *lab) mustResolve(opt Options, set ...string) *Path {
+func (l *lab) mustResolve(opt Options, set ...string) *Routes {
 	l.t.Helper()
 	return must(l.resolve(opt, set...))(l.t)
 }
@@ -216,18 +198,31 @@ func (l *lab) refuses(opt Options, set []string, parts ...string) error {
 	return err
 }
 
-// next checks NextHop.
-func next(t *testing.T, p *Path, target string, want [6]byte) {
+// next checks by which link a target is reached, and whose link address that
+// needs: a neighbour's, or the one given.
+func next(t *testing.T, r *Routes, target, link, want string) {
 	t.Helper()
-	if mac, ok := p.NextHop(netip.MustParseAddr(target)); !ok || mac != want {
-		t.Errorf("NextHop(%s) = %x, %t; want %x", target, mac, ok, want)
+	to, ok := r.Hop(netip.MustParseAddr(target))
+	if !ok {
+		t.Errorf("no way to %s, want %s by %s", target, want, link)
+		return
+	}
+	got := to.Next.String()
+	if !to.Next.IsValid() {
+		got = net.HardwareAddr(to.MAC[:]).String()
+	}
+	if got != want || r.Links[to.Link].Name != link {
+		t.Errorf("the way to %s is %s by %s, want %s by %s", target, got, r.Links[to.Link].Name, want, link)
 	}
 }
 
-func nowhereTo(t *testing.T, p *Path, target string) {
+// none is the link address where there is none to give.
+const none = "00:00:00:00:00:00"
+
+func nowhereTo(t *testing.T, r *Routes, target string) {
 	t.Helper()
-	if mac, ok := p.NextHop(netip.MustParseAddr(target)); ok {
-		t.Errorf("NextHop(%s) = %x, want none", target, mac)
+	if to, ok := r.Hop(netip.MustParseAddr(target)); ok {
+		t.Errorf("the way to %s is %+v, want none", target, to)
 	}
 }
 
@@ -258,20 +253,4 @@ func targets(words ...string) set {
 		}
 	}
 	return s
-}
-
-// Uniform returns the one link address that every probe goes to. ok is false
-// if there are several, or if any target cannot be probed.
-func (p *Path) Uniform() (mac [6]byte, ok bool) {
-	if len(p.skipped) > 0 || len(p.unresolved) > 0 {
-		return mac, false
-	}
-	first := true
-	for _, h := range p.hops {
-		if h.kind != fixed || !first && h.mac != mac {
-			return [6]byte{}, false
-		}
-		mac, first = h.mac, false
-	}
-	return mac, !first
 }

@@ -67,13 +67,20 @@ func ready(link *netlink.LinkAttrs) error {
 		return fmt.Errorf("use interface %s: it is down: bring it up with `ip link set %s up`", link.Name, link.Name)
 	case link.OperState == netlink.OperDown || link.OperState == netlink.OperLowerLayerDown || link.OperState == netlink.OperNotPresent:
 		return fmt.Errorf("use interface %s: it is %s, without a carrier: check the cable, the wireless network or the other end", link.Name, link.OperState)
-	case link.EncapType == "loopback":
+	case link.EncapType == "loopback", slices.Contains(withoutHeader, link.EncapType):
 		return nil
 	case link.EncapType != "ether" || len(link.HardwareAddr) != 6:
-		return fmt.Errorf("use interface %s: its link type is %s, and only Ethernet is supported so far: choose another with -e", link.Name, link.EncapType)
+		return fmt.Errorf("use interface %s: its link type is %s, and raw probes need Ethernet or a device without link header: choose another with -e, or scan with -sT", link.Name, link.EncapType)
 	}
 	return nil
 }
+
+// withoutHeader are the link types whose frames are IP packets, by the library's
+// names for ARPHRD_NONE (tun, wireguard), PPP, TUNNEL, TUNNEL6, SIT and RAWIP,
+// <linux/if_arp.h>: a packet socket sees nothing of the header that these
+// devices put in front on their own. GRE is not among them, because one without
+// a fixed peer shows its outer header.
+var withoutHeader = []string{"none", "ppp", "ipip", "tunnel6", "sit", "unknown519"}
 
 // nearest returns the name that a slip of the finger could have turned into
 // word, or "".

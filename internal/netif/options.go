@@ -13,7 +13,7 @@ type Options struct {
 	// Interface is the name every probe leaves by (-e).
 	Interface string
 	// Source4 and Source6 are the source addresses (-S). One that does not
-	// belong to this machine is allowed: see Path.SourceForeign.
+	// belong to this machine is allowed: see Routes.SourceForeign.
 	Source4, Source6 netip.Addr
 	// RouterMAC is the Ethernet address every probe goes to (--router-mac). No
 	// neighbour is asked for, and with Interface no route is needed either.

@@ -5,17 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// Resolve finds the path to the targets. It errs if there is none
-// (ErrNoRoute), if the targets need several interfaces, and if a gateway does
-// not answer; a target on the link that does not answer is no error, see
-// Path.Unresolved. A silent gateway costs three to four seconds, and so do
-// every 256 silent targets on the link; ctx ends the wait early.
-func Resolve(ctx context.Context, targets Ranges, opt Options) (*Path, error) {
+// loIndex is LOOPBACK_IFINDEX, include/net/flow.h.
+const loIndex = 1
+
+// Resolve finds the ways to the targets. It errs if a target has none
+// (ErrNoRoute) or leaves by an interface that cannot carry probes. It sends
+// nothing.
+func Resolve(ctx context.Context, targets Ranges, opt Options) (*Routes, error) {
 	handle, err := open(unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, err
@@ -24,31 +26,27 @@ func Resolve(ctx context.Context, targets Ranges, opt Options) (*Path, error) {
 	return (&router{ctx: ctx, handle: handle, opt: opt}).resolve(targets)
 }
 
-func (r *router) resolve(targets Ranges) (*Path, error) {
+func (r *router) resolve(targets Ranges) (*Routes, error) {
 	if err := r.prepare(); err != nil {
 		return nil, err
 	}
-	s, err := walk(targets, r.starts, r.ask)
+	segments, err := walk(targets, r.starts, r.ask)
 	if err != nil {
 		return nil, err
 	}
-	kind, index, err := r.join(s)
-	if err != nil {
+	if err := r.confine(segments); err != nil {
 		return nil, err
 	}
-	link, err := r.link(kind, index)
-	if err != nil {
+	routes := &Routes{}
+	for i := range segments {
+		if err := r.add(routes, &segments[i], segments); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.checkRouterMAC(routes, segments); err != nil {
 		return nil, err
 	}
-	p := &Path{Kind: kind, Index: link.Index, Name: link.Name, MTU: link.MTU}
-	copy(p.MAC[:], link.HardwareAddr) // zero for lo
-	if err := r.chooseSources(p, s, link); err != nil {
-		return nil, err
-	}
-	if err := r.chooseHops(p, s, targets, link); err != nil {
-		return nil, err
-	}
-	return p, nil
+	return routes, r.questions(routes, segments, targets)
 }
 
 // prepare checks the user's overrides.
@@ -75,40 +73,112 @@ func (r *router) prepare() error {
 	return ready(link)
 }
 
-// join returns what every segment has in common: the kind, and for Ethernet
-// the interface's index.
-func (r *router) join(s survey) (Kind, int, error) {
-	var remote, own *segment
-	for i := range s.segments {
-		seg := &s.segments[i]
-		switch seg.class {
-		case local:
-			if own == nil {
-				own = seg
+// confine turns segments that the named interface does not reach into skipped
+// ones, and errs if no target is left.
+func (r *router) confine(segments []segment) error {
+	if len(segments) == 0 {
+		return errors.New("find a path: there are no targets")
+	}
+	named := r.oif != nil && r.oif.RawFlags&unix.IFF_LOOPBACK == 0
+	reached := false
+	for i := range segments {
+		seg := &segments[i]
+		if seg.class == local && named {
+			seg.answer = answer{class: skipped, why: "this machine's own address"}
+		}
+		reached = reached || seg.class != skipped
+	}
+	switch first := &segments[0]; {
+	case reached:
+		return nil
+	case slices.ContainsFunc(segments, func(s segment) bool { return s.why == "this machine's own address" }):
+		return fmt.Errorf("use interface %s: %s is this machine's own address and never leaves it: leave out -e", r.oif.Name, first.first)
+	default:
+		return fmt.Errorf("find a path: no target can be probed: %s is a %s", first.first, first.why)
+	}
+}
+
+// add gives a segment its hop, and the routes its link if they lack it.
+func (r *router) add(routes *Routes, seg *segment, all []segment) error {
+	h := hop{first: seg.first, kind: nowhere}
+	if seg.class == skipped {
+		routes.skipped = append(routes.skipped, Skip{First: seg.first, Last: seg.last, Targets: seg.targets, Why: seg.why})
+	} else {
+		at, err := r.link(routes, seg, all)
+		if err != nil {
+			return err
+		}
+		h.kind, h.Link = fixed, at
+		switch link := &routes.Links[at]; {
+		case link.Kind != Ethernet:
+		case len(r.opt.RouterMAC) > 0:
+			h.MAC = [6]byte(r.opt.RouterMAC)
+		case seg.class == gateway:
+			h.Next = seg.via
+			if !slices.Contains(link.Gateways, seg.via) {
+				link.Gateways = append(link.Gateways, seg.via)
 			}
-		case gateway, direct:
-			if remote == nil {
-				remote = seg
-			} else if remote.link != seg.link {
-				return 0, 0, fmt.Errorf("choose an interface: %s is reached through %s, but %s through %s: choose one with -e, or scan them separately",
-					remote.first, r.name(remote.link), seg.first, r.name(seg.link))
-			}
+		case link.noARP: // the kernel asks nobody there, and writes its own address
+			h.MAC = link.MAC
+		default:
+			h.kind = onLink
 		}
 	}
-	switch {
-	case len(s.segments) == 0:
-		return 0, 0, errors.New("find a path: there are no targets")
-	case remote != nil && s.named.IsValid():
-		return 0, 0, fmt.Errorf("choose an interface: %s is this machine's own address, but %s is reached through %s: scan them separately",
-			s.named, remote.first, r.name(remote.link))
-	case remote != nil:
-		return Ethernet, remote.link, nil
-	case own == nil:
-		return 0, 0, fmt.Errorf("find a path: no target can be probed: %s is a %s", s.segments[0].first, s.segments[0].why)
-	case r.oif != nil && r.oif.RawFlags&unix.IFF_LOOPBACK == 0:
-		return 0, 0, fmt.Errorf("use interface %s: %s is this machine's own address and never leaves it: leave out -e", r.oif.Name, own.first)
+	if n := len(routes.hops); n == 0 || routes.hops[n-1].kind != h.kind || routes.hops[n-1].Hop != h.Hop {
+		routes.hops = append(routes.hops, h)
 	}
-	return Loopback, 0, nil
+	return nil
+}
+
+// link returns the index of a segment's link, which is added if need be.
+func (r *router) link(routes *Routes, seg *segment, all []segment) (int, error) {
+	index := seg.link
+	if seg.class == local {
+		index = loIndex
+	}
+	if at := slices.IndexFunc(routes.Links, func(l Link) bool { return l.Index == index }); at >= 0 {
+		return at, nil
+	}
+	found, err := r.handle.LinkByIndex(index)
+	if err != nil {
+		return 0, fmt.Errorf("find interface %d: %w", index, err)
+	}
+	attrs := found.Attrs()
+	if seg.class != local && attrs.RawFlags&unix.IFF_LOOPBACK != 0 {
+		return 0, fmt.Errorf("use interface %s: it reaches this machine only, and %s is elsewhere", attrs.Name, seg.first)
+	}
+	if err := ready(attrs); err != nil {
+		return 0, err
+	}
+	link := Link{Kind: kindOf(attrs), Index: index, Name: attrs.Name, MTU: attrs.MTU, noARP: attrs.RawFlags&unix.IFF_NOARP != 0}
+	if link.Kind == Ethernet {
+		copy(link.MAC[:], attrs.HardwareAddr)
+	}
+	if err := r.chooseSources(routes, &link, all, attrs); err != nil {
+		return 0, err
+	}
+	routes.Links = append(routes.Links, link)
+	return len(routes.Links) - 1, nil
+}
+
+// checkRouterMAC refuses one router for several links.
+func (r *router) checkRouterMAC(routes *Routes, segments []segment) error {
+	if len(r.opt.RouterMAC) == 0 {
+		return nil
+	}
+	var first *segment
+	for i := range segments {
+		seg := &segments[i]
+		if seg.class != gateway && seg.class != direct {
+			continue
+		}
+		if first != nil && first.link != seg.link {
+			return fmt.Errorf("use router %s: %s is reached through %s, but %s through %s: choose one with -e",
+				r.opt.RouterMAC, first.first, r.name(first.link), seg.first, r.name(seg.link))
+		}
+		first = seg
+	}
+	return nil
 }
 
 // name returns the interface's name for an error.
@@ -119,18 +189,13 @@ func (r *router) name(index int) string {
 	return fmt.Sprintf("interface %d", index)
 }
 
-// link returns the interface the probes leave by, ready for frames.
-func (r *router) link(kind Kind, index int) (*netlink.LinkAttrs, error) {
-	if kind == Loopback {
-		index = 1 // LOOPBACK_IFINDEX, include/net/flow.h
+// kindOf tells which frames an interface takes; ready has found it fit.
+func kindOf(link *netlink.LinkAttrs) Kind {
+	switch link.EncapType {
+	case "loopback":
+		return Loopback
+	case "ether":
+		return Ethernet
 	}
-	link, err := r.handle.LinkByIndex(index)
-	if err != nil {
-		return nil, fmt.Errorf("find interface %d: %w", index, err)
-	}
-	attrs := link.Attrs()
-	if kind == Ethernet && attrs.RawFlags&unix.IFF_LOOPBACK != 0 {
-		return nil, fmt.Errorf("use interface %s: it reaches this machine only, and the targets are elsewhere", attrs.Name)
-	}
-	return attrs, ready(attrs)
+	return RawIP
 }

@@ -1,6 +1,7 @@
 package netif
 
 import (
+	"iter"
 	"math"
 	"net/netip"
 	"slices"
@@ -33,19 +34,12 @@ type segment struct {
 	targets     uint64 // saturating
 }
 
-// survey is what walk learns.
-type survey struct {
-	segments []segment // sorted, neighbours differ in their answers
-	// named is the first own address in a target interval without any remote
-	// one: the user meant it, while one amid its network is met by chance.
-	named netip.Addr
-}
-
-// walk cuts the targets where the answer can change and asks once for every
-// resulting segment. starts returns, sorted, where a family's answer can
+// walk cuts the targets where the answer can change, asks once for every
+// resulting segment, and returns the segments, sorted; neighbours differ in
+// their answers. starts returns, sorted, where a family's answer can
 // change: from each start up to the next, every address has the same answer.
-func walk(targets Ranges, starts func(is4 bool) ([]netip.Addr, error), ask func(netip.Addr) (answer, error)) (survey, error) {
-	var s survey
+func walk(targets Ranges, starts func(is4 bool) ([]netip.Addr, error), ask func(netip.Addr) (answer, error)) ([]segment, error) {
+	var segments []segment
 	var cuts [2][]netip.Addr // IPv6, IPv4; nil until a target needs them
 	var current answer
 	var currentLast netip.Addr // of the stretch current is for; zero before the first
@@ -57,16 +51,14 @@ func walk(targets Ranges, starts func(is4 bool) ([]netip.Addr, error), ask func(
 		if cuts[family] == nil {
 			var err error
 			if cuts[family], err = starts(first.Is4()); err != nil {
-				return survey{}, err
+				return nil, err
 			}
 		}
-		var own netip.Addr
-		remote := false
 		for from := first; ; {
 			if !currentLast.IsValid() || currentLast.Less(from) {
 				a, err := ask(from)
 				if err != nil {
-					return survey{}, err
+					return nil, err
 				}
 				current, currentLast = a, stretchEnd(cuts[family], from)
 			}
@@ -74,36 +66,53 @@ func walk(targets Ranges, starts func(is4 bool) ([]netip.Addr, error), ask func(
 			if currentLast.Less(to) {
 				to = currentLast
 			}
-			switch current.class {
-			case local:
-				own = from
-			case gateway, direct:
-				remote = true
-			}
-			s.add(current, from, to)
+			segments = appendSegment(segments, current, from, to)
 			if to == last {
 				break
 			}
 			from = to.Next()
 		}
-		if own.IsValid() && !remote && !s.named.IsValid() {
-			s.named = own
-		}
 	}
-	return s, nil
+	return segments, nil
 }
 
-// add appends the targets [first, last], or widens the last segment if its
-// answer is the same: what lies between is no target.
-func (s *survey) add(a answer, first, last netip.Addr) {
-	if n := len(s.segments); n > 0 {
-		if seg := &s.segments[n-1]; seg.answer == a && seg.first.Is4() == first.Is4() {
+// appendSegment appends the targets [first, last], or widens the last segment if
+// its answer is the same: what lies between is no target.
+func appendSegment(segments []segment, a answer, first, last netip.Addr) []segment {
+	if n := len(segments); n > 0 {
+		if seg := &segments[n-1]; seg.answer == a && seg.first.Is4() == first.Is4() {
 			seg.last = last
 			seg.targets = addSat(seg.targets, count(first, last))
-			return
+			return segments
 		}
 	}
-	s.segments = append(s.segments, segment{answer: a, first: first, last: last, targets: count(first, last)})
+	return append(segments, segment{answer: a, first: first, last: last, targets: count(first, last)})
+}
+
+// cut yields the targets again, cut where segments meet, with the segment that
+// each stretch is in.
+func cut(segments []segment, targets Ranges) iter.Seq2[*segment, Stretch] {
+	return func(yield func(*segment, Stretch) bool) {
+		from := 0 // the first segment that is not below the range
+		for first, last := range targets.Ranges() {
+			for segments[from].last.Less(first) {
+				from++ // both are sorted, and every target is in a segment
+			}
+			for i := from; i < len(segments) && !last.Less(segments[i].first); i++ {
+				seg := &segments[i]
+				s := Stretch{first, last}
+				if s.First.Less(seg.first) {
+					s.First = seg.first
+				}
+				if seg.last.Less(s.Last) {
+					s.Last = seg.last
+				}
+				if !yield(seg, s) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // stretchEnd returns the last address of the stretch that a is in.

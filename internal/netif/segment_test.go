@@ -57,30 +57,36 @@ func TestWalkAgreesWithAskingForEveryAddress(t *testing.T) {
 		if asked > len(starts) {
 			t.Fatalf("asked %d times for %d starts", asked, len(starts))
 		}
-		i, counts := 0, make([]uint64, len(got.segments))
+		i, counts := 0, make([]uint64, len(got))
 		var link []netip.Addr
 		for _, r := range s {
 			for a := r[0]; !r[1].Less(a); a = a.Next() {
-				for got.segments[i].last.Less(a) {
+				for got[i].last.Less(a) {
 					i++
 				}
 				counts[i]++
 				want := truth(a)
-				if got.segments[i].answer != want || a.Less(got.segments[i].first) {
-					t.Fatalf("%s: segment %+v, want %+v", a, got.segments[i], want)
+				if got[i].answer != want || a.Less(got[i].first) {
+					t.Fatalf("%s: segment %+v, want %+v", a, got[i], want)
 				}
 				if want.class == direct {
 					link = append(link, a)
 				}
 			}
 		}
-		for i, seg := range got.segments {
+		for i, seg := range got {
 			if seg.targets != counts[i] {
 				t.Fatalf("segment %s-%s counts %d targets, has %d", seg.first, seg.last, seg.targets, counts[i])
 			}
 		}
-		if !slices.Equal(got.onLink(s, len(link)), link) {
-			t.Fatal("onLink lists other targets")
+		var listed []netip.Addr
+		for seg, part := range cut(got, s) {
+			for a := part.First; seg.class == direct && !part.Last.Less(a); a = a.Next() {
+				listed = append(listed, a)
+			}
+		}
+		if !slices.Equal(listed, link) {
+			t.Fatal("cut lists other targets")
 		}
 	}
 }
@@ -93,7 +99,7 @@ func TestWalkKeepsFamiliesApart(t *testing.T) {
 		}
 		return []netip.Addr{netip.IPv6Unspecified()}, nil
 	}, func(netip.Addr) (answer, error) { return same, nil })
-	if err != nil || len(got.segments) != 2 || got.segments[0].targets != 256 || got.segments[1].targets != 6 {
+	if err != nil || len(got) != 2 || got[0].targets != 256 || got[1].targets != 6 {
 		t.Errorf("%+v, %v", got, err)
 	}
 }

@@ -11,34 +11,43 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// chooseSources settles one source for each family of the targets.
-func (r *router) chooseSources(p *Path, s survey, link *netlink.LinkAttrs) error {
-	for i := range s.segments {
-		seg := &s.segments[i]
-		source, foreign := &p.Source6, r.foreign6
-		if seg.first.Is4() {
-			source, foreign = &p.Source4, r.foreign4
+// chooseSources settles a link's source for each family of its targets.
+func (r *router) chooseSources(routes *Routes, link *Link, all []segment, attrs *netlink.LinkAttrs) error {
+	var mine survey
+	for _, seg := range all {
+		if seg.class != skipped && (seg.class == local) == (link.Kind == Loopback) && (seg.class == local || seg.link == link.Index) {
+			mine = append(mine, seg)
 		}
-		if source.IsValid() || seg.class == skipped || seg.class == local && p.Kind == Ethernet {
+	}
+	for i := range mine {
+		seg := &mine[i]
+		source, foreign := &link.Source6, r.foreign6
+		if seg.first.Is4() {
+			source, foreign = &link.Source4, r.foreign4
+		}
+		if source.IsValid() {
 			continue
 		}
 		if chosen := r.opt.source(seg.first); chosen.IsValid() {
 			*source = chosen
-			p.SourceForeign = p.SourceForeign || foreign
+			routes.SourceForeign = routes.SourceForeign || foreign
 			continue
 		}
 		var err error
-		if *source = s.source(p.Kind, seg.first.Is4()); !source.IsValid() {
-			if *source, err = sourceOn(r.handle, link, seg.first.Is4()); err != nil {
+		if *source = mine.source(seg.first.Is4()); !source.IsValid() {
+			if *source, err = sourceOn(r.handle, attrs, seg.first.Is4()); err != nil {
 				return err
 			}
 		}
-		if wide := s.beyondLink(seg.first.Is4()); !source.IsValid() || wide.IsValid() && source.Is6() && source.IsLinkLocalUnicast() {
-			return noSource(link, seg.first)
+		if wide := mine.beyondLink(seg.first.Is4()); !source.IsValid() || wide.IsValid() && source.Is6() && source.IsLinkLocalUnicast() {
+			return noSource(attrs, seg.first)
 		}
 	}
 	return nil
 }
+
+// survey is the segments of one link.
+type survey []segment
 
 // noSource is the error of an interface that cannot be answered.
 func noSource(link *netlink.LinkAttrs, target netip.Addr) error {
@@ -53,12 +62,10 @@ func noSource(link *netlink.LinkAttrs, target netip.Addr) error {
 // family's targets. Routes can prefer different ones, and a scan has one:
 // answers come back to any. But not from afar to an address of the link, and
 // not always to the loopback address (see Loopback), so these come last.
-func (s *survey) source(kind Kind, is4 bool) netip.Addr {
+func (s survey) source(is4 bool) netip.Addr {
 	votes := map[netip.Addr]uint64{}
-	for i := range s.segments {
-		seg := &s.segments[i]
-		counts := seg.class == gateway || seg.class == direct || seg.class == local && kind == Loopback
-		if counts && seg.first.Is4() == is4 && seg.source.IsValid() {
+	for i := range s {
+		if seg := &s[i]; seg.first.Is4() == is4 && seg.source.IsValid() {
 			votes[seg.source] = addSat(votes[seg.source], seg.targets)
 		}
 	}
@@ -81,9 +88,9 @@ func (s *survey) source(kind Kind, is4 bool) netip.Addr {
 
 // beyondLink returns a remote target of the family that is no link-local
 // address, or the zero Addr.
-func (s *survey) beyondLink(is4 bool) netip.Addr {
-	for i := range s.segments {
-		seg := &s.segments[i]
+func (s survey) beyondLink(is4 bool) netip.Addr {
+	for i := range s {
+		seg := &s[i]
 		if seg.first.Is4() == is4 && (seg.class == gateway || seg.class == direct) && !seg.last.IsLinkLocalUnicast() {
 			return seg.first
 		}
@@ -95,6 +102,17 @@ func (s *survey) beyondLink(is4 bool) netip.Addr {
 // carries if no route says so: the first one that is wider than the link and
 // usable, or the zero Addr.
 func sourceOn(handle *netlink.Handle, link *netlink.LinkAttrs, is4 bool) (netip.Addr, error) {
+	return addressOn(handle, link, is4, func(a netip.Addr) bool { return is4 || !a.IsLinkLocalUnicast() })
+}
+
+// linkLocalOn returns an interface's usable link-local address, or the zero
+// Addr.
+func linkLocalOn(handle *netlink.Handle, link *netlink.LinkAttrs) (netip.Addr, error) {
+	return addressOn(handle, link, false, netip.Addr.IsLinkLocalUnicast)
+}
+
+// addressOn returns an interface's first usable address that fits.
+func addressOn(handle *netlink.Handle, link *netlink.LinkAttrs, is4 bool, fits func(netip.Addr) bool) (netip.Addr, error) {
 	family := netlink.FAMILY_V6
 	if is4 {
 		family = netlink.FAMILY_V4
@@ -109,7 +127,7 @@ func sourceOn(handle *netlink.Handle, link *netlink.LinkAttrs, is4 bool) (netip.
 	}
 	const unusable = unix.IFA_F_TENTATIVE | unix.IFA_F_DADFAILED | unix.IFA_F_DEPRECATED
 	for _, a := range addrs {
-		if ip := address(a.IP); a.Flags&unusable == 0 && (is4 || !ip.IsLinkLocalUnicast()) {
+		if ip := address(a.IP); a.Flags&unusable == 0 && fits(ip) {
 			return ip, nil
 		}
 	}

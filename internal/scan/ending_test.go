@@ -10,6 +10,7 @@ import (
 
 	"synoptic/internal/plan"
 	"synoptic/internal/result"
+	"synoptic/tx"
 )
 
 func TestEndsAsSoonAsAllIsAnswered(t *testing.T) {
@@ -66,7 +67,7 @@ func TestASharedPortWaitsLongEnough(t *testing.T) {
 		net.delay = func(netip.AddrPort) time.Duration { return 900 * time.Millisecond }
 		net.lose = func(ap netip.AddrPort, try int) bool { return ap.Port() == 2 && try == 1 }
 		network := net.network(1)
-		network.Ports = 1
+		network.Ways[0].Ports = 1
 		cfg := config(newPlan(t, "1-2", "10.0.0.1"), "syn")
 		cfg.OnePort = true
 		cfg.Retries = 1
@@ -203,7 +204,7 @@ func TestAFailedSenderCountsOnlyWhatItSent(t *testing.T) {
 			return nil
 		}
 		network := net.network(1)
-		network.NextHop = func(a netip.Addr) ([6]byte, bool) { return [6]byte{}, a.As4()[3] > 9 }
+		network.Route = func(a netip.Addr) (tx.Hop, bool) { return tx.Hop{}, a.As4()[3] > 9 }
 		sum, err := run(t, t.Context(), config(newPlan(t, "1-100", "10.0.0.0/24"), "syn"), network, &records{})
 		if err == nil || sum.Sent != 1000 || sum.Probed != 1000 || sum.Silent != 1000 || sum.Unreachable == 0 {
 			t.Errorf("%+v, %v", sum, err)

@@ -17,7 +17,7 @@ import (
 // overSockets runs a scan over real sockets.
 func overSockets(t *testing.T, p *plan.Plan, name string, retries int) ([]result.Record, Summary) {
 	t.Helper()
-	path, err := netif.Resolve(t.Context(), p.Targets(), netif.Options{})
+	routes, err := netif.Resolve(t.Context(), p.Targets(), netif.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +25,7 @@ func overSockets(t *testing.T, p *plan.Plan, name string, retries int) ([]result
 	if err != nil {
 		t.Fatal(err)
 	}
-	network, err := Dial(Options{Path: path, SourcePort: port, Ports: uint16(retries + 1), Senders: 1})
+	network, err := Dial(t.Context(), Options{Routes: routes, SourcePort: port, Ports: uint16(retries + 1), Senders: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

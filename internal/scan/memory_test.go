@@ -53,16 +53,19 @@ func newMemory(truth func(netip.AddrPort) result.State) *memory {
 }
 
 func (m *memory) network(conns int) *Network {
-	n := &Network{Match: rx.Match{Source4: here4, Source6: here6, Port: 61000, Ports: 8, Link: wire.Ethernet}, Source: m}
-	n.NextHop = func(netip.Addr) ([6]byte, bool) { return [6]byte{2, 2, 2, 2, 2, 2}, true }
+	n := &Network{Ways: []Way{{
+		Link:  tx.Link{Source4: here4, Source6: here6},
+		Match: rx.Match{Source4: here4, Source6: here6, Port: 61000, Ports: 8}, Source: m,
+	}}}
+	n.Route = func(netip.Addr) (tx.Hop, bool) { return tx.Hop{MAC: [6]byte{2, 2, 2, 2, 2, 2}}, true }
 	for range conns {
 		n.Conns = append(n.Conns, m)
 	}
 	return n
 }
 
-func (m *memory) Send(b *tx.Batch, from int) (int, error) {
-	for i := from; i < b.Len(); i++ {
+func (m *memory) Send(b *tx.Batch, from, to int) (int, error) {
+	for i := from; i < to; i++ {
 		frame, _ := b.Frame(i)
 		m.mu.Lock()
 		if m.err != nil {
@@ -75,7 +78,7 @@ func (m *memory) Send(b *tx.Batch, from int) (int, error) {
 		m.mu.Unlock()
 		m.probe(frame)
 	}
-	return b.Len() - from, nil
+	return to - from, nil
 }
 
 func (m *memory) probe(frame []byte) {

@@ -13,22 +13,26 @@ import (
 	"synoptic/tx"
 )
 
-// Network is an open way to the targets and back: what a scan sends through and
-// listens to. Dial opens a real one; tests make their own.
+// Network is a Prober by raw packets: the open ways to the targets and back.
+// Dial opens a real one; tests make their own.
 type Network struct {
-	rx.Match         // what answers look like; its sources are the probes'
-	MAC      [6]byte // the sender, on Ethernet
-	TTL      uint8   // of the probes; 0: the default
-	Conns    []tx.Conn
+	Ways []Way
+	// Route gives the way to a target, by its index, and the link address that
+	// the frame goes to. It reports false for one that no probe can go to.
+	Route func(netip.Addr) (tx.Hop, bool)
+	// Conns are the senders'; each puts frames on every way.
+	Conns []tx.Conn
+	TTL   uint8 // of the probes; 0: the default
+
+	resolver *resolver // nil: every link address is known
+}
+
+// Way is one interface of a Network.
+type Way struct {
+	tx.Link  // how probes look on it
+	rx.Match // what answers look like; its sources are the probes'
 	Source   rx.Source
 	Drops    Drops // nil: not known
-
-	// SendLink is the header in front of the probes' IP header; answers have
-	// that of Match.
-	SendLink wire.Link
-	// NextHop gives a target's link address, which is nothing where SendLink has
-	// none, and reports false for a target that no probe can go to.
-	NextHop func(netip.Addr) (mac [6]byte, ok bool)
 }
 
 // Drops counts packets that the machine dropped before the Source could see
@@ -40,7 +44,7 @@ type Drops interface {
 
 // Options of a real network.
 type Options struct {
-	Path *netif.Path
+	Routes *netif.Routes
 	// SourcePort of the first try, and how many tries have one of their own
 	// from there on: 1 makes all tries share it.
 	SourcePort, Ports uint16
@@ -48,49 +52,79 @@ type Options struct {
 	TTL               uint8
 }
 
-// Dial opens the sockets of a scan along a path. When it returns, the receiver
-// misses nothing that arrives. All sockets are opened on the calling thread, in
-// whose network namespace they stay.
-func Dial(o Options) (_ *Network, err error) {
-	n := &Network{
-		Match: rx.Match{
-			Source4: o.Path.Source4, Source6: o.Path.Source6,
-			Port: o.SourcePort, Ports: o.Ports, Link: wire.Ethernet,
-		},
-		MAC: o.Path.MAC, TTL: o.TTL, NextHop: o.Path.NextHop,
-	}
+// Dial opens the sockets of a scan and finds the routers' link addresses. When
+// it returns, the receiver misses nothing that arrives. All sockets are opened
+// on the calling thread, in whose network namespace they stay.
+func Dial(ctx context.Context, o Options) (_ *Network, err error) {
+	n := &Network{TTL: o.TTL}
 	defer func() {
 		if err != nil {
 			n.Close()
 		}
 	}()
-	// Frames on lo have an Ethernet header too, when they are received.
-	ring, err := rx.OpenRing(o.Path.Name, n.Match)
-	if err != nil {
-		return nil, err
-	}
-	n.Source = ring
-	drops, err := o.Path.OpenDrops()
-	if err != nil {
-		return nil, err
-	}
-	n.Drops = drops
-	if o.Path.Kind == netif.Loopback {
-		n.SendLink = wire.Raw
-	}
-	for range o.Senders {
-		var conn tx.Conn
-		if o.Path.Kind == netif.Loopback {
-			conn, err = tx.DialLocal(o.Path.Source4.IsValid(), o.Path.Source6.IsValid())
-		} else {
-			conn, err = tx.DialPacket(o.Path.Index, o.Path.Name)
+	for i := range o.Routes.Links {
+		link := &o.Routes.Links[i]
+		way := Way{
+			Link:  tx.Link{Header: headers[link.Kind].sent, MAC: link.MAC, Source4: link.Source4, Source6: link.Source6},
+			Match: rx.Match{Source4: link.Source4, Source6: link.Source6, Port: o.SourcePort, Ports: o.Ports, Link: headers[link.Kind].received},
 		}
+		ring, err := rx.OpenRing(link.Name, way.Match)
 		if err != nil {
 			return nil, err
 		}
-		n.Conns = append(n.Conns, conn)
+		way.Source = ring
+		n.Ways = append(n.Ways, way) // from here on Close knows it
+		drops, err := link.OpenDrops()
+		if err != nil {
+			return nil, err
+		}
+		n.Ways[i].Drops = drops
 	}
-	return n, nil
+	for range o.Senders {
+		lines, err := dialLines(o.Routes.Links)
+		n.Conns = append(n.Conns, lines)
+		if err != nil {
+			return nil, err
+		}
+	}
+	if n.resolver, err = newResolver(o.Routes); err != nil {
+		return nil, err
+	}
+	n.Route = n.resolver.route
+	return n, n.resolver.gateways(ctx)
+}
+
+// headers are those in front of IP, by kind of link. On lo a received frame has
+// an Ethernet header too.
+var headers = map[netif.Kind]struct{ sent, received wire.Link }{
+	netif.Ethernet: {wire.Ethernet, wire.Ethernet},
+	netif.RawIP:    {wire.Raw, wire.Raw},
+	netif.Loopback: {wire.Raw, wire.Ethernet},
+}
+
+// dialLines opens one sender's socket for each link and family.
+func dialLines(links []netif.Link) (tx.Lines, error) {
+	lines := make(tx.Lines, 2*len(links))
+	for i := range lines {
+		link, ipv4 := &links[i/2], i%2 == 0
+		if ipv4 && !link.Source4.IsValid() || !ipv4 && !link.Source6.IsValid() {
+			continue
+		}
+		var err error
+		switch link.Kind {
+		case netif.Ethernet:
+			lines[i], err = tx.DialPacket(link.Index, link.Name)
+		case netif.RawIP:
+			lines[i], err = tx.DialRawIP(link.Index, link.Name, ipv4)
+		case netif.Loopback:
+			lines[i], err = tx.DialLocal(ipv4)
+		}
+		if err != nil {
+			lines[i] = nil
+			return lines, err
+		}
+	}
+	return lines, nil
 }
 
 // Close closes all sockets.
@@ -99,25 +133,16 @@ func (n *Network) Close() error {
 	for _, c := range n.Conns {
 		errs = append(errs, c.Close())
 	}
-	if n.Source != nil {
-		errs = append(errs, n.Source.Close())
+	for _, w := range n.Ways {
+		errs = append(errs, w.Source.Close())
+		if w.Drops != nil {
+			errs = append(errs, w.Drops.Close())
+		}
 	}
-	if n.Drops != nil {
-		errs = append(errs, n.Drops.Close())
+	if n.resolver != nil {
+		errs = append(errs, n.resolver.close())
 	}
 	return errors.Join(errs...)
-}
-
-// Dropped implements Prober: it returns how many packets the ring had no room for, and how many the
-// machine dropped before it.
-func (n *Network) Dropped() (ring, kernel uint64, err error) {
-	ring, err = n.Source.Drops()
-	if n.Drops != nil {
-		var kernelErr error
-		kernel, kernelErr = n.Drops.Count()
-		err = errors.Join(err, kernelErr)
-	}
-	return ring, kernel, err
 }
 
 // Senders implements Prober.
@@ -125,23 +150,56 @@ func (n *Network) Senders(rate float64) int { return plan.Senders(rate, len(n.Co
 
 // Start implements Prober.
 func (n *Network) Start(cfg Config, key cookie.Key, pacer *tx.Pacer) (Sender, Receiver) {
-	portStep := uint16(1)
-	if cfg.OnePort {
-		portStep = 0
+	if n.resolver != nil {
+		n.resolver.tries, n.resolver.wait = cfg.Retries+1, cfg.Wait
 	}
-	send := tx.New(tx.Probe{
-		Plan: cfg.Plan, Method: cfg.Method, Key: key,
-		Source4: n.Source4, Source6: n.Source6, SourcePort: n.Port, PortStep: portStep, TTL: n.TTL,
-		Link: n.SendLink, MAC: n.MAC, NextHop: n.NextHop,
-	}, n.Conns[:n.Senders(cfg.Rate)], pacer)
-	return send, rx.New(n.Source, &rx.Classifier{Plan: cfg.Plan, Method: cfg.Method, Key: key, Match: n.Match})
+	probe := tx.Probe{
+		Plan: cfg.Plan, Method: cfg.Method, Key: key, SourcePort: n.Ways[0].Port, PortStep: 1, TTL: n.TTL, Route: n.Route,
+	}
+	if cfg.OnePort {
+		probe.PortStep = 0
+	}
+	var inputs []rx.Input
+	for _, w := range n.Ways {
+		probe.Links = append(probe.Links, w.Link)
+		inputs = append(inputs, rx.Input{Source: w.Source, Class: &rx.Classifier{Plan: cfg.Plan, Method: cfg.Method, Key: key, Match: w.Match}})
+	}
+	return tx.New(probe, n.Conns[:n.Senders(cfg.Rate)], pacer), rx.New(inputs...)
 }
 
 // Prepare implements Prober.
-func (n *Network) Prepare(context.Context, *tx.Pacer) error { return nil }
+func (n *Network) Prepare(ctx context.Context, pacer *tx.Pacer) error {
+	if n.resolver == nil {
+		return nil
+	}
+	return n.resolver.targets(ctx, pacer)
+}
 
 // Reaches implements Prober.
 func (n *Network) Reaches(a netip.Addr) bool {
-	_, ok := n.NextHop(a)
+	_, ok := n.Route(a)
 	return ok
+}
+
+// Neighbours implements Prober.
+func (n *Network) Neighbours() Neighbours {
+	if n.resolver == nil {
+		return Neighbours{}
+	}
+	return n.resolver.report()
+}
+
+// Dropped implements Prober.
+func (n *Network) Dropped() (ring, kernel uint64, err error) {
+	for _, w := range n.Ways {
+		dropped, dropErr := w.Source.Drops()
+		ring += dropped
+		err = errors.Join(err, dropErr)
+		if w.Drops != nil {
+			dropped, dropErr = w.Drops.Count()
+			kernel += dropped
+			err = errors.Join(err, dropErr)
+		}
+	}
+	return ring, kernel, err
 }

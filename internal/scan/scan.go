@@ -12,7 +12,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -57,6 +56,8 @@ type Prober interface {
 	Prepare(context.Context, *tx.Pacer) error
 	// Reaches tells whether probes can go to a target; valid after Prepare.
 	Reaches(netip.Addr) bool
+	// Neighbours says how finding link addresses went.
+	Neighbours() Neighbours
 	// Dropped returns how many answers found no room in the receive ring since
 	// the start, and how many packets the machine dropped before it.
 	Dropped() (ring, kernel uint64, err error)
@@ -94,8 +95,7 @@ type Sink interface {
 type Scan struct {
 	cfg    Config
 	prober Prober
-	limit  uint64        // positions to visit
-	rate   atomic.Uint64 // math.Float64bits of packets per second
+	limit  uint64 // positions to visit
 
 	pacer   *tx.Pacer
 	send    Sender
@@ -128,7 +128,6 @@ type Scan struct {
 // New prepares a scan. The prober stays the caller's to close, after Run.
 func New(cfg Config, prober Prober) *Scan {
 	s := &Scan{cfg: cfg, prober: prober, pacer: tx.NewPacer(cfg.Rate), progressed: make(chan struct{}, 1)}
-	s.rate.Store(math.Float64bits(cfg.Rate))
 	s.limit = cfg.Plan.Len()
 	if cfg.MaxProbes > 0 {
 		s.limit = min(s.limit, cfg.MaxProbes)
@@ -141,13 +140,10 @@ func New(cfg Config, prober Prober) *Scan {
 }
 
 // SetRate changes the rate, in packets per second (0: unlimited), from now on.
-func (s *Scan) SetRate(pps float64) {
-	s.rate.Store(math.Float64bits(pps))
-	s.pacer.SetRate(pps)
-}
+func (s *Scan) SetRate(pps float64) { s.pacer.SetRate(pps) }
 
 // Rate returns the rate that is asked for.
-func (s *Scan) Rate() float64 { return math.Float64frombits(s.rate.Load()) }
+func (s *Scan) Rate() float64 { return s.pacer.Rate() }
 
 // Run scans until all is answered, or silent for long enough, or ctx ends, and
 // gives every record to the sink. Its error is what went wrong with this

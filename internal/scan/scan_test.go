@@ -15,6 +15,7 @@ import (
 	"synoptic/internal/plan"
 	"synoptic/internal/result"
 	"synoptic/internal/wire"
+	"synoptic/tx"
 )
 
 func config(p *plan.Plan, name string) Config {
@@ -150,7 +151,7 @@ func TestASharedPortHasNoRoundTripsInRetries(t *testing.T) {
 		net.delay = func(netip.AddrPort) time.Duration { return 30 * time.Millisecond }
 		net.lose = func(ap netip.AddrPort, try int) bool { return ap.Port() == 2 && try == 1 }
 		network := net.network(1)
-		network.Ports = 1
+		network.Ways[0].Ports = 1
 		cfg := config(newPlan(t, "1-2", "10.0.0.1"), "syn")
 		cfg.OnePort = true
 		cfg.Retries = 1
@@ -274,7 +275,7 @@ func TestTargetsWithoutLinkAddressAreNeitherProbedNorWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := newMemory(func(netip.AddrPort) result.State { return result.Closed })
 		network := net.network(1)
-		network.NextHop = func(a netip.Addr) ([6]byte, bool) { return [6]byte{1}, a.As4()[3] < 4 }
+		network.Route = func(a netip.Addr) (tx.Hop, bool) { return tx.Hop{}, a.As4()[3] < 4 }
 		cfg := config(newPlan(t, "1-10", "10.0.0.0/28"), "syn")
 		cfg.Silence, cfg.Retries = SilenceOfAll, 2
 		sink := &records{}
@@ -340,7 +341,7 @@ func TestDropsAreALoss(t *testing.T) {
 			net := newMemory(func(netip.AddrPort) result.State { return result.Open })
 			net.drops = tt.ring
 			network := net.network(1)
-			network.Drops = dropped(tt.kernel)
+			network.Ways[0].Drops = dropped(tt.kernel)
 			sum, err := run(t, t.Context(), config(newPlan(t, "1-10", "10.0.0.1"), "syn"), network, &records{})
 			if err != nil || sum.Lost() != tt.lost || sum.Dropped != tt.ring || sum.KernelDropped != tt.kernel {
 				t.Errorf("%+v: %+v, %v", tt, sum, err)

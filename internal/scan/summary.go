@@ -52,7 +52,9 @@ type Summary struct {
 	// Endpoints of the plan: Planned >= Probed + Unreachable.
 	Planned     uint64 `json:"planned"`
 	Probed      uint64 `json:"probed"`      // at least once
-	Unreachable uint64 `json:"unreachable"` // no link address, so no probe
+	Unreachable uint64 `json:"unreachable"` // no way there, so no probe
+
+	Neighbours Neighbours `json:"neighbours"`
 
 	// Transmit side, in frames: Generated = Sent + Refused.
 	Generated uint64 `json:"generated"`
@@ -106,8 +108,8 @@ func (s *Scan) summary(interrupted bool) (Summary, error) {
 		BadCookie: received.BadCookie, OutOfPlan: received.OutOfPlan + strays, Foreign: received.Foreign,
 		Dropped: dropped, KernelDropped: kernelDropped,
 		Open: s.answers.Count(ledger.Open), Answered: s.answers.Count(ledger.Answered), Rejected: s.answers.Count(ledger.Rejected),
-		OpenFiltered: s.openFiltered,
-		HostsAlive:   s.hosts.Len(), HostsAllReset: s.allReset,
+		OpenFiltered: s.openFiltered, Neighbours: s.prober.Neighbours(),
+		HostsAlive: s.hosts.Len(), HostsAllReset: s.allReset,
 		RTTMedian: s.rtt.quantile(0.5), RTT99: s.rtt.quantile(0.99),
 	}
 	sum.Silent = sum.Probed - min(sum.Probed, s.answers.Len())

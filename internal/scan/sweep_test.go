@@ -86,7 +86,7 @@ func inLab(t *testing.T, l *lab.Lab, sw sweep) Summary {
 	if err := l.Responder.Reset(); err != nil {
 		t.Fatal(err)
 	}
-	path, err := netif.Resolve(t.Context(), p.Targets(), netif.Options{})
+	routes, err := netif.Resolve(t.Context(), p.Targets(), netif.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +94,7 @@ func inLab(t *testing.T, l *lab.Lab, sw sweep) Summary {
 	if err != nil {
 		t.Fatal(err)
 	}
-	network, err := Dial(Options{Path: path, SourcePort: port, Ports: uint16(sw.retries + 1), Senders: sw.senders})
+	network, err := Dial(t.Context(), Options{Routes: routes, SourcePort: port, Ports: uint16(sw.retries + 1), Senders: sw.senders})
 	if err != nil {
 		t.Fatal(err)
 	}

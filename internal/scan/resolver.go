@@ -1,0 +1,287 @@
+package scan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"synoptic/internal/netif"
+	"synoptic/internal/wire"
+	"synoptic/rx"
+	"synoptic/tx"
+)
+
+// resolver finds link addresses: of routers before the scan is begun, and of
+// targets on the link itself as its first step, at its rate and with its
+// retries. All are asked before any is waited for, so a target that does not
+// exist costs one question a try. What it has found does not change while
+// probes are sent.
+type resolver struct {
+	routes *netif.Routes
+	links  []*neighbours // by index of the link; nil: nobody to ask there
+	tries  int
+	wait   time.Duration
+}
+
+// neighbours are those on one link.
+type neighbours struct {
+	*netif.Link
+	conn   tx.Conn
+	source rx.Source
+	asker  tx.Asker
+	asked  uint64 // questions sent
+
+	mu    sync.Mutex
+	mac   map[netip.Addr][6]byte
+	heard time.Time // when the last new answer came
+	found int       // new answers
+}
+
+// Neighbours says how asking for link addresses went.
+type Neighbours struct {
+	Targets   uint64     `json:"targets"`          // on a link itself
+	Silent    uint64     `json:"silent"`           // of those, without a link address: most likely they do not exist
+	Example   netip.Addr `json:"example,omitzero"` // a silent one
+	Questions uint64     `json:"questions"`        // sent, to routers and targets
+}
+
+// newResolver opens the sockets to ask on.
+func newResolver(routes *netif.Routes) (_ *resolver, err error) {
+	r := &resolver{routes: routes, links: make([]*neighbours, len(routes.Links))}
+	defer func() {
+		if err != nil {
+			r.close()
+		}
+	}()
+	for i := range routes.Links {
+		link := &routes.Links[i]
+		if len(link.Ask)+len(link.Gateways) == 0 {
+			continue
+		}
+		n := &neighbours{Link: link, mac: link.Known, asker: tx.Asker{MAC: link.MAC, V4: link.Asker4, V6: link.Asker6}}
+		if n.conn, err = tx.DialPacket(link.Index, link.Name); err != nil {
+			return nil, err
+		}
+		r.links[i] = n
+		if n.source, err = rx.OpenNeighbours(link.Name); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+func (r *resolver) close() error {
+	var errs []error
+	for _, n := range r.links {
+		if n == nil {
+			continue
+		}
+		errs = append(errs, n.conn.Close())
+		if n.source != nil {
+			errs = append(errs, n.source.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// route implements Network.Route.
+func (r *resolver) route(a netip.Addr) (tx.Hop, bool) {
+	to, ok := r.routes.Hop(a)
+	hop := tx.Hop{Link: to.Link, MAC: to.MAC}
+	if ok && to.Next.IsValid() {
+		hop.MAC, ok = r.links[to.Link].mac[to.Next]
+	}
+	return hop, ok
+}
+
+// gatewayTries is how often a router is asked, as often as the kernel asks
+// (mcast_solicit, ip-sysctl.rst).
+const gatewayTries = 3
+
+// gateways finds the routers, without which nothing can be sent.
+func (r *resolver) gateways(ctx context.Context) error {
+	for i, n := range r.links {
+		if n == nil || len(n.Gateways) == 0 {
+			continue
+		}
+		if err := n.resolve(ctx, tx.NewPacer(0), slices.Values(n.Gateways), gatewayTries, blindCooldown); err != nil {
+			return err
+		}
+		for _, g := range n.Gateways {
+			mac, ok := n.mac[g]
+			if !ok && ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if !ok {
+				return fmt.Errorf("resolve gateway %s on %s: it does not answer: check the route, or give its link address with --router-mac", g, n.Name)
+			}
+			r.routes.SetGateway(i, g, mac)
+		}
+	}
+	return nil
+}
+
+// targets finds the targets on the links.
+func (r *resolver) targets(ctx context.Context, pacer *tx.Pacer) error {
+	for _, n := range r.links {
+		if n == nil || len(n.Ask) == 0 {
+			continue
+		}
+		if err := n.resolve(ctx, pacer, n.targets(), r.tries, r.wait); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// targets yields the targets on the link.
+func (n *neighbours) targets() iter.Seq[netip.Addr] {
+	return func(yield func(netip.Addr) bool) {
+		for _, s := range n.Ask {
+			for a := s.First; ; a = a.Next() {
+				if !yield(a) {
+					return
+				}
+				if a == s.Last {
+					break
+				}
+			}
+		}
+	}
+}
+
+// report sums up for all links.
+func (r *resolver) report() Neighbours {
+	var sum Neighbours
+	for _, n := range r.links {
+		if n == nil {
+			continue
+		}
+		sum.Questions += n.asked
+		for a := range n.targets() {
+			sum.Targets++
+			if _, ok := n.mac[a]; !ok {
+				if sum.Silent == 0 {
+					sum.Example = a
+				}
+				sum.Silent++
+			}
+		}
+	}
+	return sum
+}
+
+// resolve asks for those of who that have no link address yet, up to so many
+// times, each time waiting for the last answers.
+func (n *neighbours) resolve(ctx context.Context, pacer *tx.Pacer, who iter.Seq[netip.Addr], tries int, wait time.Duration) error {
+	listenCtx, hangUp := context.WithCancel(context.Background())
+	defer hangUp()
+	failed := make(chan error, 1)
+	go func() { failed <- rx.Neighbours(listenCtx, n.source, n.hear) }()
+	for range tries {
+		silent, before := 0, n.news()
+		sent, err := n.asker.Ask(ctx, n.conn, pacer, func(yield func(netip.Addr) bool) {
+			for a := range who {
+				if n.knows(a) {
+					continue
+				}
+				silent++
+				if !yield(a) {
+					return
+				}
+			}
+		})
+		n.asked += sent
+		if err != nil || silent == 0 || ctx.Err() != nil {
+			hangUp()
+			return errors.Join(err, <-failed)
+		}
+		n.await(ctx, before+silent, wait)
+	}
+	hangUp()
+	return <-failed
+}
+
+// quietFor is how long no new answer may come before the rest is given up. On a
+// link most answer within a millisecond, and a host asleep on a wireless one
+// within three beacons of a tenth of a second.
+const quietFor = 400 * time.Millisecond
+
+// await waits for answers to the questions sent until now, so many with those
+// that came before.
+func (n *neighbours) await(ctx context.Context, answers int, wait time.Duration) {
+	asked := time.Now()
+	for ctx.Err() == nil && n.news() < answers {
+		n.mu.Lock()
+		heard := n.heard
+		n.mu.Unlock()
+		until := asked.Add(blindCooldown)
+		if !heard.IsZero() {
+			until = asked.Add(quietFor)
+			if later := heard.Add(quietFor); later.After(until) {
+				until = later
+			}
+		}
+		if latest := asked.Add(wait); latest.Before(until) {
+			until = latest
+		}
+		if !time.Now().Before(until) {
+			return
+		}
+		time.Sleep(pollAnswers)
+	}
+}
+
+const pollAnswers = 2 * time.Millisecond
+
+func (n *neighbours) news() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.found
+}
+
+func (n *neighbours) knows(a netip.Addr) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	_, ok := n.mac[a]
+	return ok
+}
+
+// hear takes an answer, if it is one to a question of ours.
+func (n *neighbours) hear(answer wire.Neighbour) {
+	to := n.asker.V4
+	switch {
+	case answer.Addr.Is6():
+		to = n.asker.V6
+	case !to.IsValid():
+		to = netip.IPv4Unspecified()
+	}
+	if answer.To != to || !n.wanted(answer.Addr) {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if _, ok := n.mac[answer.Addr]; !ok {
+		n.mac[answer.Addr], n.heard = answer.MAC, time.Now()
+		n.found++
+	}
+}
+
+// wanted reports whether an address is asked for on the link.
+func (n *neighbours) wanted(a netip.Addr) bool {
+	_, in := slices.BinarySearchFunc(n.Ask, a, func(s netif.Stretch, a netip.Addr) int {
+		switch {
+		case s.Last.Less(a):
+			return -1
+		case a.Less(s.First):
+			return 1
+		}
+		return 0
+	})
+	return in || slices.Contains(n.Gateways, a)
+}
