@@ -1,5 +1,5 @@
-// Package netif finds how probes get to a set of targets: which interface they
-// leave by, from which source address, and to which link address.
+// Package netif finds how probes get to a set of targets: which interfaces they
+// leave by, from which source addresses, and whose link addresses they need.
 //
 // Every decision is the kernel's; this package only asks. Resolve works in
 // four steps, each in its own file:
@@ -9,17 +9,16 @@
 //     and at the address after its last.
 //  2. route.go asks the kernel once per segment that holds a target
 //     (RTM_GETROUTE): ten thousand targets behind one gateway are one question.
-//  3. resolve.go joins the answers into one interface, source.go into one
-//     source address per family.
-//  4. hops.go gives each segment its next hop; neighbour.go has the kernel
-//     find the link addresses (ARP, RFC 826, or Neighbor Discovery, RFC 4861)
-//     of the gateways, and of every target on the link itself.
+//  3. resolve.go joins the answers into links, one for each interface, and
+//     gives each segment its next hop; source.go gives each link one source
+//     address per family.
+//  4. neighbour.go lists whom the scan has to ask for a link address: gateways,
+//     and targets on a link itself. It asks nobody.
 //
 // Beside it, sourceport.go chooses the TCP ports that the probes come from.
 //
-// The result is a Path. Its NextHop is called per probe: it allocates nothing,
-// and any number of goroutines may call it at once, because a Path never
-// changes after Resolve.
+// The result are Routes (routes.go). Their Hop is called per probe: it allocates
+// nothing, and any number of goroutines may call it at once.
 //
 // # What the kernel's answer covers
 //
@@ -33,14 +32,12 @@
 //
 // # Network namespaces and privileges
 //
-// Resolve, Names and SourcePorts look at the network namespace of the calling
-// thread and start no goroutines: a caller that has moved its locked thread
-// into a namespace gets that namespace's answers. Reading routes needs no
-// privilege; asking the kernel for a neighbour it does not know yet needs
-// CAP_NET_ADMIN.
+// Resolve and SourcePorts look at the network namespace of the calling thread
+// and start no goroutines: a caller that has moved its locked thread into a
+// namespace gets that namespace's answers. None of it needs a privilege.
 //
-// # Left out, for now
+// # Left out
 //
-// Interfaces without Ethernet headers (tun, wireguard), a set of targets behind
-// several interfaces, and routes that encapsulate (MPLS, SRv6) are errors.
+// Routes that encapsulate (MPLS, SRv6), and link types other than Ethernet and
+// those without a link header, are errors.
 package netif
