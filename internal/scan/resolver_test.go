@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"synoptic/internal/netif"
+	"synoptic/internal/result"
 	"synoptic/internal/wire"
 	"synoptic/rx"
 	"synoptic/tx"
@@ -172,6 +173,9 @@ func TestResolver(t *testing.T) {
 				if got := r.report(); got.Questions != tt.questions || got.Silent != tt.silent || got.Targets != 4 {
 					t.Errorf("%+v", got)
 				}
+				if n := len(r.links[0].mac); n != 4-int(tt.silent) {
+					t.Errorf("%d link addresses", n)
+				}
 				if mac, ok := r.links[0].mac[third]; tt.silent == 0 && (!ok || mac != macOf(third)) {
 					t.Errorf("%v has %x", third, mac)
 				}
@@ -217,6 +221,26 @@ func TestAnEndOrAFaultEndsTheAsking(t *testing.T) {
 		e.err = errors.New("down")
 		if err := r.targets(t.Context(), tx.NewPacer(1000)); !errors.Is(err, e.err) {
 			t.Errorf("%v", err)
+		}
+	})
+}
+
+// What cannot be probed takes no part of the rate: a million endpoints of hosts
+// that do not exist delay nobody.
+func TestHostsThatDoNotExistAreNotPaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := newMemory(func(netip.AddrPort) result.State { return result.Closed })
+		network := net.network(1)
+		network.Route = func(a netip.Addr) (tx.Hop, bool) { return tx.Hop{}, a.As4()[3] == 7 && a.As4()[2] == 0 }
+		cfg := config(newPlan(t, "1-16", "10.0.0.0/16"), "syn")
+		cfg.Rate = 100
+		begin := time.Now()
+		sum, err := run(t, t.Context(), cfg, network, &records{})
+		if err != nil || sum.Probed != 16 || sum.Unreachable != 65535*16 || sum.Answered != 16 {
+			t.Errorf("%+v, %v", sum, err)
+		}
+		if took := time.Since(begin); took > time.Second {
+			t.Errorf("took %v for 16 probes at 100 a second", took)
 		}
 	})
 }
