@@ -44,7 +44,7 @@ func (p *Pacer) Wait(ctx context.Context, n int) error {
 			part = min(n, p.limiter.Burst())
 		}
 		if err := p.limiter.WaitN(ctx, part); err != nil {
-			if part > p.limiter.Burst() {
+			if ctx.Err() == nil && part > p.limiter.Burst() {
 				continue // it shrank in between
 			}
 			return err

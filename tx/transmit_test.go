@@ -298,3 +298,41 @@ func TestSlowRatesWasteNoTime(t *testing.T) {
 		}
 	})
 }
+
+// The rate changes while the scan runs, by keys or by itself: from then on that
+// one holds, for spans too that were made for a higher one.
+func TestARateThatChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pacer := NewPacer(1000)
+		wait := func(n, packets int) time.Duration {
+			begin := time.Now()
+			for range packets / n {
+				if err := pacer.Wait(t.Context(), n); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return time.Since(begin)
+		}
+		for _, tt := range []struct {
+			rate float64
+			span int
+			want time.Duration // for 1024 packets
+		}{{1000, 1, 1024 * time.Millisecond}, {100_000, 64, 10 * time.Millisecond}, {100, 128, 10240 * time.Millisecond}, {0, 128, 0}, {2048, 2, 500 * time.Millisecond}} {
+			pacer.SetRate(tt.rate)
+			if got := wait(tt.span, 1024); got < tt.want*98/100-time.Millisecond || got > tt.want*102/100 {
+				t.Errorf("at %v packets a second 1024 took %v, want %v", tt.rate, got, tt.want)
+			}
+			if got := pacer.Rate(); got != tt.rate {
+				t.Errorf("the rate is %v, want %v", got, tt.rate)
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		for _, rate := range []float64{0, 100} {
+			pacer.SetRate(rate)
+			if pacer.Wait(ctx, 128) == nil {
+				t.Errorf("at %v nobody notices the end", rate)
+			}
+		}
+	})
+}
