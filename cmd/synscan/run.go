@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -28,6 +29,9 @@ func run(args []string, stdin, stdout, stderr *os.File) int {
 	a.signals = catchSignals(a.say)
 	code := exitDone
 	cmd := a.command(&code)
+	if completeOption(stdout, args, cmd) {
+		return exitDone
+	}
 	args, err := longArgs(args, func(name string) bool {
 		return slices.Contains(longNames(cmd.Flags()), name)
 	})
@@ -49,10 +53,15 @@ func run(args []string, stdin, stdout, stderr *os.File) int {
 func (a *app) command(code *int) *cobra.Command {
 	var w words
 	cmd := &cobra.Command{
-		Use: "synscan [options] -p PORTS TARGET...", Short: "find open TCP ports on many addresses at once",
+		Use: "synscan [options] TARGET...", Short: tagline,
 		Args: cobra.ArbitraryArgs, SilenceErrors: true, SilenceUsage: true,
 	}
 	groups := w.define(cmd.Flags())
+	cmd.AddCommand(&cobra.Command{
+		Use: "man", Short: "print the manual page", Long: "Prints the manual page: synscan man | man -l -", Args: cobra.NoArgs,
+		Run: func(*cobra.Command, []string) { printMan(a.stdout, groups) },
+	})
+	addCompletions(cmd)
 	cmd.SetOut(a.stdout)
 	cmd.SetErr(a.stderr)
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return flagError(cmd.Flags(), err) })
@@ -61,7 +70,7 @@ func (a *app) command(code *int) *cobra.Command {
 			printHelp(a.stdout, groups)
 			return
 		}
-		// Of completion: asked for, or in place of a shell that is unknown.
+		// Of a command: asked for, or in place of a shell that is unknown.
 		if !c.Flags().Changed("help") {
 			*code = exitUsage
 		}
@@ -72,11 +81,24 @@ func (a *app) command(code *int) *cobra.Command {
 			fmt.Fprintln(a.stdout, versionLine())
 			return nil
 		}
-		if err := cmp.Or(checkSwallowed(cmd.Flags()), checkTargets(targets, longNames(cmd.Flags()))); err != nil {
+		if err := cmp.Or(checkSwallowed(cmd.Flags()), checkTargets(targets, longNames(cmd.Flags())), checkAlone(cmd.Flags(), targets)); err != nil {
+			return err
+		}
+		if w.iflist {
+			*code, err = a.listNetwork()
 			return err
 		}
 		w.targets = targets
+		if w.config != "" {
+			if err := a.readConfig(&w, cmd.Flags()); err != nil {
+				return err
+			}
+		}
 		if a.opt, err = w.options(); err != nil {
+			return err
+		}
+		if w.echo {
+			*code, err = echo(a.stdout, &w, groups)
 			return err
 		}
 		*code, err = a.execute()
@@ -89,6 +111,12 @@ func (a *app) command(code *int) *cobra.Command {
 // first probe is exitUsage.
 func (a *app) execute() (int, error) {
 	a.say.silent = a.opt.quiet || a.opt.statusJSON
+	if a.opt.list {
+		return a.listAddresses()
+	}
+	if a.opt.resolve && len(a.opt.json) == 0 {
+		return exitUsage, errors.New("-R is of no use: names are written to -oD only, and there is none")
+	}
 	if !a.opt.dryRun {
 		if err := checkPrivileges(a.opt.method); err != nil {
 			return exitUsage, err
@@ -99,7 +127,7 @@ func (a *app) execute() (int, error) {
 		return exitUsage, err
 	}
 	if a.opt.dryRun {
-		return a.list(scope)
+		return a.listEndpoints(scope)
 	}
 	out, err := openOutputs(a.opt, a.stdout, a.say)
 	if err != nil {
@@ -121,9 +149,16 @@ func (a *app) execute() (int, error) {
 	ctx := a.signals.begin()
 	ctx, out.stop = context.WithCancel(ctx)
 	defer out.stop()
-	progress := a.watch(s)
-	summary, err := s.Run(ctx, out)
+	keys, err := a.keyboard()
+	if err != nil {
+		return exitFailed, err
+	}
+	defer keys.close()
+	sink, named := a.named(out)
+	progress := a.watch(s, keys.keys())
+	summary, err := s.Run(ctx, sink)
 	progress.end()
+	named()
 	out.close()
 
 	r := report{Summary: summary, scope: scope, path: path, opt: a.opt}
@@ -154,7 +189,7 @@ func (a *app) connect(scope *scope) (*scan.Network, *netif.Path, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if a.opt.verbose {
+	if a.opt.verbose > 0 {
 		a.describe(path, port, count)
 	}
 	return network, path, nil
@@ -173,6 +208,9 @@ func (a *app) describe(path *netif.Path, port, count uint16) {
 		ports = fmt.Sprintf("%d-%d", port, port+count-1)
 	}
 	a.say.note(fmt.Sprintf("sending by %s (%s) from%s, source ports %s, seed %d", path.Name, path.Kind, from, ports, a.opt.seed))
+	if a.opt.verbose > 1 {
+		a.say.note("ports: " + a.opt.ports.String())
+	}
 	for _, gone := range path.Unresolved() {
 		a.say.note(fmt.Sprintf("no link address for %s: it is not probed", gone))
 	}
