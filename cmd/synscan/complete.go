@@ -56,7 +56,8 @@ func addCompletions(cmd *cobra.Command) {
 }
 
 // completePorts completes the last item of a list of ports by the names of
-// services.
+// services. In bash only the first one: cobra's script takes the comma of a
+// completion for one that needs a backslash.
 func completePorts(_ *cobra.Command, _ []string, text string) ([]string, cobra.ShellCompDirective) {
 	const directive = cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 	before := text[:strings.LastIndexByte(text, ',')+1]

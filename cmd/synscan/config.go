@@ -51,8 +51,8 @@ type setting struct {
 }
 
 // readConfig reads the file that the words name and fills in what the command
-// line does not say.
-func (a *app) readConfig(w *words, all *pflag.FlagSet) error {
+// line, where some options are said, does not say.
+func (w *words) readConfig(all *pflag.FlagSet, said []*pflag.Flag) error {
 	text, err := os.ReadFile(w.config)
 	if err != nil {
 		if path, ok := errors.AsType[*os.PathError](err); ok {
@@ -64,17 +64,18 @@ func (a *app) readConfig(w *words, all *pflag.FlagSet) error {
 	if err != nil {
 		return err
 	}
-	// What the command line says, before the file changes it.
-	var said []string
-	all.Visit(func(f *pflag.Flag) { said = append(said, f.Name) })
+	var here []string
+	for _, f := range said {
+		here = append(here, f.Name)
+	}
 	if len(w.targets) > 0 {
-		said = append(said, targetsKey)
+		here = append(here, targetsKey)
 	}
 	for _, s := range settings {
 		if err := s.check(); err != nil {
 			return fmt.Errorf("%s:%d: %s: %w", w.config, s.line, s.name, err)
 		}
-		if !slices.Contains(adding, s.name) && slices.ContainsFunc(said, func(name string) bool {
+		if !slices.Contains(adding, s.name) && slices.ContainsFunc(here, func(name string) bool {
 			return name == s.name || slices.Contains(overruled[name], s.name)
 		}) {
 			continue

@@ -5,11 +5,22 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/spf13/pflag"
+
 	"synoptic/internal/netif"
 )
 
-// listNetwork prints the interfaces and routes, for --iflist.
-func (a *app) listNetwork() (int, error) {
+// listNetwork prints the interfaces and routes, for --iflist, which takes nothing
+// beside it.
+func (a *app) listNetwork(said []*pflag.Flag, targets []string) (int, error) {
+	for _, f := range said {
+		if f.Name != "iflist" {
+			targets = append(targets, spelling(f))
+		}
+	}
+	if len(targets) > 0 {
+		return exitUsage, fmt.Errorf("--iflist shows this machine's interfaces: leave out %s", targets[0])
+	}
 	interfaces, err := netif.ListInterfaces()
 	if err != nil {
 		return exitFailed, err

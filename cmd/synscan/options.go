@@ -303,27 +303,13 @@ func (w *words) readResults(*options) error {
 var useful = []string{"scan", "iL", "exclude", "excludefile", "ipv4", "ipv6", "ping", "no-dns", "dry-run",
 	"yes-really-scan", "quiet", "verbose", "config", "echo"}
 
-// checkAlone refuses what the command line asks for beside a listing, which
-// has no use for it. A file with options for scans too is fine.
-func checkAlone(all *pflag.FlagSet, targets []string) (err error) {
-	said := func(name string) *pflag.Flag { return all.Lookup(name) }
-	if said("iflist").Changed {
-		if len(targets) > 0 {
-			return fmt.Errorf("--iflist shows this machine's interfaces: leave out %s", targets[0])
+// checkListing refuses what the command line says beside -sL, which has no use
+// for it. A file may have options for scans too.
+func (o *options) checkListing(said []*pflag.Flag) error {
+	for _, f := range said {
+		if o.list && !slices.Contains(useful, f.Name) {
+			return fmt.Errorf("-sL lists addresses and has no use for %s: leave out one of the two", spelling(f))
 		}
-		all.Visit(func(f *pflag.Flag) {
-			if f.Name != "iflist" {
-				err = fmt.Errorf("--iflist shows this machine's interfaces: leave out %s", spelling(f))
-			}
-		})
-		return err
 	}
-	if methods := said("scan").Value.(pflag.SliceValue).GetSlice(); slices.Contains(methods, "L") {
-		all.Visit(func(f *pflag.Flag) {
-			if !slices.Contains(useful, f.Name) {
-				err = fmt.Errorf("-sL lists addresses and has no use for %s: leave out one of the two", spelling(f))
-			}
-		})
-	}
-	return err
+	return nil
 }

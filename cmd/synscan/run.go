@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"synoptic/internal/netif"
 	"synoptic/internal/scan"
@@ -81,20 +82,25 @@ func (a *app) command(code *int) *cobra.Command {
 			fmt.Fprintln(a.stdout, versionLine())
 			return nil
 		}
-		if err := cmp.Or(checkSwallowed(cmd.Flags()), checkTargets(targets, longNames(cmd.Flags())), checkAlone(cmd.Flags(), targets)); err != nil {
+		if err := cmp.Or(checkSwallowed(cmd.Flags()), checkTargets(targets, longNames(cmd.Flags()))); err != nil {
 			return err
 		}
+		var said []*pflag.Flag // here, and not in a file
+		cmd.Flags().Visit(func(f *pflag.Flag) { said = append(said, f) })
 		if w.iflist {
-			*code, err = a.listNetwork()
+			*code, err = a.listNetwork(said, targets)
 			return err
 		}
 		w.targets = targets
 		if w.config != "" {
-			if err := a.readConfig(&w, cmd.Flags()); err != nil {
+			if err := w.readConfig(cmd.Flags(), said); err != nil {
 				return err
 			}
 		}
 		if a.opt, err = w.options(); err != nil {
+			return err
+		}
+		if err := a.opt.checkListing(said); err != nil {
 			return err
 		}
 		if w.echo {
