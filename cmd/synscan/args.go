@@ -18,7 +18,13 @@ var twoLetter = []string{"-oD", "-iL"}
 // for interface "xclude" and target F.
 func longArgs(args []string, long func(name string) bool) ([]string, error) {
 	if len(args) > 0 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd) {
-		return args, nil // half a command line, from a shell
+		half := slices.Clone(args) // a command line, from a shell
+		for i, arg := range half {
+			if slices.Contains(twoLetter, arg) {
+				half[i] = "-" + arg
+			}
+		}
+		return half, nil
 	}
 	out := make([]string, 0, len(args))
 	for i, arg := range args {
@@ -30,6 +36,8 @@ func longArgs(args []string, long func(name string) bool) ([]string, error) {
 		case len(name) < 3 || name[0] != '-' || name[1] == '-':
 		case slices.Contains(twoLetter, name):
 			arg = "-" + arg
+		case refusals[name] != "":
+			return nil, fmt.Errorf("%s cannot be honoured: %s", name, refusals[name])
 		case long(name[1:]):
 			return nil, fmt.Errorf("unknown option %s: did you mean -%s?", name, name)
 		case name[1] == 'o':

@@ -97,9 +97,10 @@ func closedpipe() {
 	leave(cmd.Wait())
 }
 
-// innetns [lo] [veth:NAME[:ADDRESS]]... -- COMMAND... runs the command in a new
-// network namespace: with lo up, and with interfaces whose other end is in the
-// same namespace, NAMEx. They are up if an address is given, which may be "none".
+// innetns [lo] [hosts:FILE] [veth:NAME[:ADDRESS]]... -- COMMAND... runs the
+// command in a new network namespace: with lo up, with the file for /etc/hosts,
+// and with interfaces whose other end is in the same namespace, NAMEx. They are
+// up if an address is given, which may be "none".
 func innetns() {
 	runtime.LockOSThread()
 	check(unix.Unshare(unix.CLONE_NEWNET))
@@ -109,6 +110,12 @@ func innetns() {
 			lo, err := netlink.LinkByName("lo")
 			check(err)
 			check(netlink.LinkSetUp(lo))
+			continue
+		}
+		if file, ok := strings.CutPrefix(word, "hosts:"); ok {
+			check(unix.Unshare(unix.CLONE_NEWNS))
+			check(unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""))
+			check(unix.Mount(file, "/etc/hosts", "", unix.MS_BIND, ""))
 			continue
 		}
 		parts := strings.SplitN(word, ":", 3)

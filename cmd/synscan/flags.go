@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -18,6 +19,8 @@ type words struct {
 	ports, methods         []string
 	ping                   []string
 	confirm                string
+	topPorts, timing       string
+	fast, ipv4, ipv6       bool
 
 	rate, retries, wait, seed, shard, senders, maxProbes string
 
@@ -26,8 +29,10 @@ type words struct {
 
 	json                              []string
 	open, allStates, dryRun           bool
-	statusJSON, quiet, verbose, noDNS bool
-	version                           bool
+	statusJSON, quiet, noDNS, resolve bool
+	version, echo, iflist             bool
+	verbose                           int
+	config                            string
 }
 
 // aliases are other programs' names for our options.
@@ -35,11 +40,15 @@ var aliases = map[string]string{
 	"adapter":      "interface",
 	"adapter-ip":   "source-ip",
 	"adapter-port": "source-port",
+	"conf":         "config",
 	"exclude-file": "excludefile",
+	"gateway-mac":  "router-mac",
 	"include-file": "iL",
 	"includefile":  "iL",
 	"max-rate":     "rate",
 	"max-retries":  "retries",
+	"offline":      "dry-run",
+	"open-only":    "open",
 	"port":         "ports",
 	"shards":       "shard",
 }
@@ -57,18 +66,24 @@ func (w *words) define(all *pflag.FlagSet) []group {
 	targets.StringArrayVar(&w.targetFiles, "iL", nil, "read targets from `FILE`, - for stdin; # begins a comment")
 	targets.StringArrayVar(&w.excludes, "exclude", nil, "never probe this `TARGET`, whatever else asks for it")
 	targets.StringArrayVar(&w.excludeFiles, "excludefile", nil, "read such targets from `FILE`")
-	targets.StringArrayVarP(&w.ports, "ports", "p", nil, "probe these ports: a `LIST` as in 22,80,8000-8100 or http,https; -p- means 1-65535")
+	targets.StringArrayVarP(&w.ports, "ports", "p", nil, "probe these ports: a `LIST` as in 22,80,8000-8100 or http,https; -p- means 1-65535 (the 1,000 most common)")
+	targets.StringVar(&w.topPorts, "top-ports", "", "probe the `N` most common ports, of those of -p if it is given")
+	targets.BoolVarP(&w.fast, "fast", "F", false, "probe the 100 most common ports")
+	targets.BoolVarP(&w.ipv4, "ipv4", "4", false, "take only the IPv4 addresses of host names")
+	targets.BoolVarP(&w.ipv6, "ipv6", "6", false, "take only the IPv6 addresses of host names")
 	targets.StringVar(&w.confirm, "yes-really-scan", "", "confirm a scan of more than 10^9 addresses by their `NUMBER`")
 
 	method := newFlags()
-	method.StringArrayVarP(&w.methods, "scan", "s", nil, "send SYN, the default; or -sN NULL, -sF FIN, -sX XMAS, -sM Maimon, -sA ACK, -sW window")
+	method.StringArrayVarP(&w.methods, "scan", "s", nil, "send SYN, the default; or -sN NULL, -sF FIN, -sX XMAS, -sM Maimon, -sA ACK, -sW window; -sL lists the addresses and sends nothing")
 	method.StringArrayVarP(&w.ping, "ping", "P", nil, "accepted: hosts are never pinged first")
-	method.BoolVarP(&w.noDNS, "no-dns", "n", false, "accepted: addresses are never turned into names")
+	method.BoolVarP(&w.noDNS, "no-dns", "n", false, "never turn addresses into names; the default")
+	method.BoolVarP(&w.resolve, "resolve", "R", false, "look up the names of the addresses in the results")
 
 	speed := newFlags()
-	speed.StringVar(&w.rate, "rate", "10000", "send `N` packets a second: 2500, 100k, 1.5M, or max for as fast as it goes (10000)")
+	speed.StringVarP(&w.timing, "timing", "T", "", "preset `N` of rate and wait: "+presetList())
+	speed.StringVar(&w.rate, "rate", "", "send `N` packets a second: 2500, 100k, 1.5M, or max for as fast as it goes (10000)")
 	speed.StringVar(&w.retries, "retries", auto, "probe silent endpoints `N` times more (auto: once for up to 2^20 endpoints, else not)")
-	speed.StringVar(&w.wait, "wait", "8s", "wait at most this `TIME` for the last answers: 3, 500ms (8s)")
+	speed.StringVar(&w.wait, "wait", "", "wait at most this `TIME` for the last answers: 3, 500ms (8s)")
 	speed.StringVar(&w.seed, "seed", "", "choose the order of the probes by this `NUMBER` (random)")
 	speed.StringVar(&w.shard, "shard", "1/1", "do part `I/N` of the scan; all parts need the same seed")
 	speed.StringVar(&w.maxProbes, "max-probes", "", "stop after the first `N` endpoints")
@@ -79,6 +94,7 @@ func (w *words) define(all *pflag.FlagSet) []group {
 	network.StringArrayVarP(&w.sources, "source-ip", "S", nil, "send from `ADDRESS`, once for each family")
 	network.StringVarP(&w.sourcePort, "source-port", "g", "", "send every probe from `PORT` (a free one for each try)")
 	network.StringVar(&w.routerMAC, "router-mac", "", "send everything to the Ethernet address `MAC`")
+	network.BoolVar(&w.iflist, "iflist", false, "print interfaces and routes, and which probes can go there")
 	network.StringVar(&w.ttl, "ttl", "", "set the TTL or hop limit of the probes to `N` (64)")
 
 	results := newFlags()
@@ -88,11 +104,15 @@ func (w *words) define(all *pflag.FlagSet) []group {
 	results.BoolVar(&w.dryRun, "dry-run", false, "print the endpoints in the order of the scan, and send nothing")
 	results.BoolVar(&w.statusJSON, "status-json", false, "report progress and summary as JSON lines on stderr")
 	results.BoolVarP(&w.quiet, "quiet", "q", false, "no progress and no summary, errors only")
-	results.BoolVarP(&w.verbose, "verbose", "v", false, "say how the targets are reached")
+	results.CountVarP(&w.verbose, "verbose", "v", "say how the targets are reached; -vv also which ports are probed")
 	results.BoolVarP(&w.version, "version", "V", false, "print the version")
 	results.BoolP("help", "h", false, "print this text")
 
-	groups := []group{{"Targets", targets}, {"Method", method}, {"Speed and order", speed}, {"Network", network}, {"Results", results}}
+	settings := newFlags()
+	settings.StringVarP(&w.config, "config", "c", "", "read options from the TOML `FILE`: long names as keys, and targets")
+	settings.BoolVar(&w.echo, "echo", false, "print the options in effect as such a file, and send nothing")
+
+	groups := []group{{"Targets", targets}, {"Method", method}, {"Speed and order", speed}, {"Network", network}, {"Results", results}, {"Configuration", settings}}
 	all.SetNormalizeFunc(canonical)
 	for _, g := range groups {
 		all.AddFlagSet(g.flags)
@@ -118,7 +138,7 @@ func spelling(f *pflag.Flag) string {
 	switch {
 	case len(f.Name) == 2:
 		return "-" + f.Name
-	case f.Name == "scan", f.Name == "ping", f.Name == "no-dns":
+	case slices.Contains([]string{"scan", "ping", "no-dns", "resolve", "fast", "timing", "ipv4", "ipv6"}, f.Name):
 		return "-" + f.Shorthand
 	}
 	return "--" + f.Name
@@ -128,6 +148,9 @@ func spelling(f *pflag.Flag) string {
 func flagError(all *pflag.FlagSet, err error) error {
 	if e, ok := errors.AsType[*pflag.NotExistError](err); ok {
 		if short := e.GetSpecifiedShortnames(); short != "" {
+			if why := refusals["-"+short[:1]]; why != "" {
+				return fmt.Errorf("-%s cannot be honoured: %s", short, why)
+			}
 			return fmt.Errorf("unknown option -%s: see --help", short)
 		}
 		return unknownLong(all, e.GetSpecifiedName())
@@ -142,6 +165,9 @@ func flagError(all *pflag.FlagSet, err error) error {
 }
 
 func unknownLong(all *pflag.FlagSet, name string) error {
+	if why := refusals["--"+name]; why != "" {
+		return fmt.Errorf("--%s cannot be honoured: %s", name, why)
+	}
 	if near := nearest(name, longNames(all)); near != "" {
 		return fmt.Errorf("unknown option --%s: did you mean --%s?", name, near)
 	}
@@ -173,6 +199,8 @@ func checkSwallowed(all *pflag.FlagSet) error {
 		values := []string{f.Value.String()}
 		if list, ok := f.Value.(pflag.SliceValue); ok {
 			values = list.GetSlice()
+		} else if values[0] == "" {
+			err = fmt.Errorf("%s needs a value, and this one is empty", spelling(f))
 		}
 		for _, v := range values {
 			if looksLikeOption.MatchString(v) {

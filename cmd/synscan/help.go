@@ -10,32 +10,41 @@ import (
 	"github.com/spf13/pflag"
 )
 
-const helpHead = `synscan finds open TCP ports on many addresses at once.
+// section is a part of the help text and of the manual page: a heading and
+// paragraphs, or lines that stay as they are.
+type section struct {
+	heading string
+	asIs    bool
+	text    string
+}
+
+const tagline = "find open TCP ports on many addresses at once"
+
+// synopsis is how the program is called.
+var synopsis = []string{"synscan [options] TARGET...", "synscan completion bash|zsh|fish", "synscan man"}
+
+// Before the options.
+var introduction = section{"Description", false, `synscan finds open TCP ports on many addresses at once.
 
 Scan only networks that are yours, or whose owner has agreed.
 
-  synscan [options] -p PORTS TARGET...
+A target is an address, a block (10.0.0.0/24), a range (10.0.0.1-10.0.1.9), an octet list (10.0.0-3.1,5) or a host name. Special-purpose blocks, as private networks are, are left out unless a target lies in one of them. Without -p, -F or --top-ports the 1,000 most common ports are probed, in an order of our own.`}
 
-A target is an address, a block (10.0.0.0/24), a range (10.0.0.1-10.0.1.9), an
-octet list (10.0.0-3.1,5) or a host name. Special-purpose blocks, as private
-networks are, are left out unless a target lies in one of them.
-`
-
-const helpTail = `
-Results go to stdout, one line each: ADDRESS:PORT STATE REASON. Everything else
-goes to stderr. Raw probes need the capability CAP_NET_RAW (sudo).
-
-Examples:
-  synscan -p 22,80,443 192.168.1.0/24
-  synscan -p- --rate 100k --retries 2 -oD host.json 192.168.1.10
-  synscan -sF -p 1-1024 --all-states 192.168.1.10
-  synscan --dry-run --seed 7 --shard 2/3 -p 80 10.0.0.0/30
-  synscan -iL targets.txt --excludefile never.txt -p 443 | cut -d' ' -f1
-
-Exit code: 0 done, 1 a fault during the run, 2 the command line cannot be
-honoured and nothing was sent, 3 done but something was lost, 130 interrupted.
-The first Ctrl-C stops sending and waits for answers, the second ends at once.
-`
+// After the options.
+var sections = []section{
+	{"Output", false, `Results go to stdout, one line each: ADDRESS:PORT STATE REASON. Everything else goes to stderr. Raw probes need the capability CAP_NET_RAW (sudo).`},
+	{"Keys", false, `While a scan runs on a terminal, + makes it faster by a quarter and - slower by as much; Enter and any other key print a line of progress.`},
+	{"Configuration file", false, `Keys are the long names of options; an option that may be given several times takes a list, a switch takes true. The command line goes before the file: what it says of an option, of targets (also -iL) or of ports (also -F and --top-ports) replaces the file's, and -T the file's rate and wait. Only exclusions add up.`},
+	{"Examples", true, `synscan -p 22,80,443 192.168.1.0/24
+synscan -p- --rate 100k --retries 2 -oD host.json 192.168.1.10
+synscan -sF -p 1-1024 --all-states 192.168.1.10
+synscan -F -T4 -v 192.168.0.0/16
+synscan --dry-run --seed 7 --shard 2/3 -p 80 10.0.0.0/30
+synscan -iL targets.txt --excludefile never.txt -p 443 | cut -d' ' -f1
+synscan --top-ports 20 --rate 50k --echo >my.toml 10.0.0.0/8
+synscan -c my.toml`},
+	{"Exit code", false, `0 done, 1 a fault during the run, 2 the command line cannot be honoured and nothing was sent, 3 done but something was lost, 130 interrupted. The first Ctrl-C stops sending and waits for answers, the second ends at once.`},
+}
 
 // Widths of the help text.
 const (
@@ -44,7 +53,10 @@ const (
 )
 
 func printHelp(out io.Writer, groups []group) {
-	fmt.Fprint(out, helpHead)
+	fmt.Fprintf(out, "%s\n\n", fill(introduction.text))
+	for _, line := range synopsis {
+		fmt.Fprintf(out, "  %s\n", line)
+	}
 	for _, g := range groups {
 		fmt.Fprintf(out, "\n%s:\n", g.heading)
 		g.flags.VisitAll(func(f *pflag.Flag) {
@@ -56,7 +68,22 @@ func printHelp(out io.Writer, groups []group) {
 			}
 		})
 	}
-	fmt.Fprint(out, helpTail)
+	for _, s := range sections {
+		text := fill(s.text)
+		if s.asIs {
+			text = "  " + strings.ReplaceAll(s.text, "\n", "\n  ")
+		}
+		fmt.Fprintf(out, "\n%s:\n%s\n", s.heading, text)
+	}
+}
+
+// fill wraps paragraphs.
+func fill(text string) string {
+	paragraphs := strings.Split(text, "\n\n")
+	for i, p := range paragraphs {
+		paragraphs[i] = strings.Join(wrap(p, helpWidth), "\n")
+	}
+	return strings.Join(paragraphs, "\n\n")
 }
 
 func leftColumn(f *pflag.Flag) string {

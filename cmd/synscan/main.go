@@ -6,12 +6,18 @@
 //
 //	args.go     nmap's two-letter options, made readable for the flag package
 //	flags.go    the options and the errors of a mistyped one
-//	options.go  from words to values (values.go)
+//	habits.go   options of nmap and masscan that cannot be honoured, and why
+//	config.go   a file of options, read and written
+//	options.go  from words to values (values.go, timing.go)
 //	run.go      the steps from options to exit code
 //	targets.go  which endpoints: targets, confirmation, plan
-//	dryrun.go   the plan's endpoints as lines
+//	dryrun.go   the plan's endpoints, or its addresses, as lines
+//	iflist.go   this machine's interfaces and routes
 //	outputs.go  where results go
+//	names.go    the names of addresses, looked up beside the scan
 //	signals.go  what an interrupt does
+//	keys.go     what a key does during a scan
+//	help.go, man.go, complete.go   the options, for people and shells
 //	console.go, progress.go, summary.go   what stderr says
 package main
 

@@ -1,13 +1,16 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/spf13/pflag"
 	"lukechampine.com/uint128"
 
 	"synoptic/internal/method"
@@ -23,6 +26,8 @@ type options struct {
 	targets, excludes []target.Word // those of the command line
 	files             files
 	ports             target.Ports
+	top               int    // ports are the most common ones, this many; 0: they were named
+	network           string // of host names: ip, ip4 or ip6
 	method            *method.Method
 	confirmed         uint128.Uint128
 
@@ -38,9 +43,11 @@ type options struct {
 	sourcePort uint16 // 0: chosen
 	ttl        uint8  // 0: the default
 
-	json                       []string
-	allStates, dryRun          bool
-	statusJSON, quiet, verbose bool
+	json                    []string
+	allStates, dryRun, list bool
+	statusJSON, quiet       bool
+	verbose                 int
+	resolve                 bool
 }
 
 // silence says which silent endpoints the outputs need.
@@ -63,7 +70,10 @@ const (
 func (w *words) options() (o options, err error) {
 	o = options{
 		files: files{w.targetFiles, w.excludeFiles}, json: w.json, allStates: w.allStates, dryRun: w.dryRun,
-		statusJSON: w.statusJSON && !w.quiet, quiet: w.quiet, verbose: w.verbose && !w.quiet,
+		statusJSON: w.statusJSON && !w.quiet, quiet: w.quiet, verbose: w.verbose, resolve: w.resolve,
+	}
+	if w.quiet {
+		o.verbose = 0
 	}
 	for _, read := range []func(*options) error{w.readTargets, w.readPorts, w.readMethod, w.readOrder, w.readSpeed, w.readNetwork, w.readResults} {
 		if err := read(&o); err != nil {
@@ -90,6 +100,17 @@ func (w *words) readTargets(o *options) error {
 	if stdin > 1 {
 		return errors.New("two lists on stdin: give one of them as a file")
 	}
+	switch o.network = "ip"; {
+	case w.ipv4 && w.ipv6:
+		return errors.New("-4 and -6 contradict each other: without them, a host name stands for its addresses of both families")
+	case w.ipv4:
+		o.network = "ip4"
+	case w.ipv6:
+		o.network = "ip6"
+	}
+	if w.noDNS && w.resolve {
+		return errors.New("-n and -R contradict each other: leave one out")
+	}
 	if w.confirm != "" {
 		n, err := uint128.FromString(w.confirm)
 		if err != nil || strings.Trim(w.confirm, digits) != "" {
@@ -113,12 +134,38 @@ func splitExclusions(text string) []string {
 	return parts
 }
 
+// Without -p, -F or --top-ports a scan has as many ports as nmap's.
+const (
+	defaultPorts = 1000
+	fastPorts    = 100
+)
+
 func (w *words) readPorts(o *options) (err error) {
-	if len(w.ports) == 0 {
-		return errors.New("name the ports with -p, as in -p 22,80,8000-8100, or -p- for all")
+	if len(w.ports) > 0 {
+		if o.ports, err = target.ParsePorts(strings.Join(w.ports, ",")); err != nil {
+			return err
+		}
 	}
-	o.ports, err = target.ParsePorts(strings.Join(w.ports, ","))
-	return err
+	switch {
+	case w.fast && len(w.ports) > 0:
+		return errors.New("-F and -p contradict each other: the most common ports of a list are those of -p LIST --top-ports N")
+	case w.fast && w.topPorts != "":
+		return fmt.Errorf("-F and --top-ports contradict each other: -F is --top-ports %d", fastPorts)
+	case w.fast:
+		o.top = fastPorts
+	case w.topPorts != "":
+		if o.top, err = parseInt("--top-ports", w.topPorts, 1, 65535); err != nil {
+			return err
+		}
+	case len(w.ports) == 0:
+		o.top = defaultPorts
+	default:
+		return nil
+	}
+	if o.ports = target.TopPorts(o.top, o.ports); o.ports.Len() == 0 {
+		return errors.New("--top-ports is of no use with -p 0: port 0 is not in the order of ports")
+	}
+	return nil
 }
 
 // readMethod takes exactly one raw method. A scan that we cannot do is never
@@ -134,11 +181,20 @@ func (w *words) readMethod(o *options) error {
 		return nil
 	}
 	for i, letters := range w.methods {
-		if len(letters) == 1 {
+		if letters == "L" {
+			o.list = true
+		} else if len(letters) == 1 {
 			o.method = method.ByLetter(letters[0])
 		}
 		if len(letters) != 1 || o.method == nil || o.method == method.Connect {
-			return fmt.Errorf("-s%s cannot be honoured: the methods are %s", letters, methods())
+			why := ""
+			for _, l := range letters {
+				if why = refusals["-s"+string(l)]; why != "" {
+					why += "; "
+					break
+				}
+			}
+			return fmt.Errorf("-s%s cannot be honoured: %sthe methods are %s", letters, why, methods())
 		}
 		if i > 0 && letters != w.methods[0] {
 			return fmt.Errorf("-s%s and -s%s: a scan has one method", w.methods[0], letters)
@@ -173,10 +229,14 @@ func (w *words) readOrder(o *options) (err error) {
 }
 
 func (w *words) readSpeed(o *options) (err error) {
-	if o.rate, err = parseRate(w.rate); err != nil {
+	preset, err := parsePreset(w.timing)
+	if err != nil {
 		return err
 	}
-	if o.wait, err = parseWait(w.wait); err != nil {
+	if o.rate, err = parseRate(cmp.Or(w.rate, preset.rate)); err != nil {
+		return err
+	}
+	if o.wait, err = parseWait(cmp.Or(w.wait, preset.wait)); err != nil {
 		return err
 	}
 	o.retries = autoRetries
@@ -237,4 +297,19 @@ func (w *words) readResults(*options) error {
 		return errors.New("--open and --all-states contradict each other: leave one out")
 	}
 	return checkOutputs(w.json)
+}
+
+// useful are the options that -sL has a use for.
+var useful = []string{"scan", "iL", "exclude", "excludefile", "ipv4", "ipv6", "ping", "no-dns", "dry-run",
+	"yes-really-scan", "quiet", "verbose", "config", "echo"}
+
+// checkListing refuses what the command line says beside -sL, which has no use
+// for it. A file may have options for scans too.
+func (o *options) checkListing(said []*pflag.Flag) error {
+	for _, f := range said {
+		if o.list && !slices.Contains(useful, f.Name) {
+			return fmt.Errorf("-sL lists addresses and has no use for %s: leave out one of the two", spelling(f))
+		}
+	}
+	return nil
 }

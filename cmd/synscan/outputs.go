@@ -95,9 +95,12 @@ func sameFile(name string, f *os.File) bool {
 	return err == nil && open.Mode()&os.ModeCharDevice == 0 && os.SameFile(named, open)
 }
 
+// shows tells whether a record is one that the user wants to see.
+func (o *outputs) shows(r *result.Record) bool { return o.allStates || r.MaybeOpen() }
+
 // Record implements scan.Sink.
 func (o *outputs) Record(r *result.Record) error {
-	if !o.allStates && !r.MaybeOpen() {
+	if !o.shows(r) {
 		return nil
 	}
 	return o.each(func(w output.Writer) error { return w.Record(r) })

@@ -23,8 +23,9 @@ type progress struct {
 	say  *console
 }
 
-// watch begins to report on a scan, in the way that fits stderr.
-func (a *app) watch(s *scan.Scan) *progress {
+// watch begins to report on a scan, in the way that fits stderr, and to answer
+// the keys that are pressed.
+func (a *app) watch(s *scan.Scan, pressed <-chan byte) *progress {
 	p := &progress{stop: make(chan struct{}), say: a.say}
 	every, show := plainEvery, func(g glance) { a.say.print(g.String()) }
 	switch {
@@ -39,13 +40,17 @@ func (a *app) watch(s *scan.Scan) *progress {
 		tick := time.NewTicker(every)
 		defer tick.Stop()
 		var pace pace
+		var rate float64
 		for {
 			select {
 			case <-p.stop:
 				return
 			case <-tick.C:
 				now := s.Progress()
-				show(glance{now, pace.next(now)})
+				rate = pace.next(now)
+				show(glance{now, rate})
+			case key := <-pressed:
+				a.say.print(answer(key, s, glance{s.Progress(), rate}))
 			}
 		}
 	})

@@ -3,12 +3,14 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"slices"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"synoptic/internal/netif"
 	"synoptic/internal/scan"
@@ -28,6 +30,9 @@ func run(args []string, stdin, stdout, stderr *os.File) int {
 	a.signals = catchSignals(a.say)
 	code := exitDone
 	cmd := a.command(&code)
+	if completeOption(stdout, args, cmd) {
+		return exitDone
+	}
 	args, err := longArgs(args, func(name string) bool {
 		return slices.Contains(longNames(cmd.Flags()), name)
 	})
@@ -49,10 +54,15 @@ func run(args []string, stdin, stdout, stderr *os.File) int {
 func (a *app) command(code *int) *cobra.Command {
 	var w words
 	cmd := &cobra.Command{
-		Use: "synscan [options] -p PORTS TARGET...", Short: "find open TCP ports on many addresses at once",
+		Use: "synscan [options] TARGET...", Short: tagline,
 		Args: cobra.ArbitraryArgs, SilenceErrors: true, SilenceUsage: true,
 	}
 	groups := w.define(cmd.Flags())
+	cmd.AddCommand(&cobra.Command{
+		Use: "man", Short: "print the manual page", Long: "Prints the manual page: synscan man | man -l -", Args: cobra.NoArgs,
+		Run: func(*cobra.Command, []string) { printMan(a.stdout, groups) },
+	})
+	addCompletions(cmd)
 	cmd.SetOut(a.stdout)
 	cmd.SetErr(a.stderr)
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return flagError(cmd.Flags(), err) })
@@ -61,7 +71,7 @@ func (a *app) command(code *int) *cobra.Command {
 			printHelp(a.stdout, groups)
 			return
 		}
-		// Of completion: asked for, or in place of a shell that is unknown.
+		// Of a command: asked for, or in place of a shell that is unknown.
 		if !c.Flags().Changed("help") {
 			*code = exitUsage
 		}
@@ -75,8 +85,26 @@ func (a *app) command(code *int) *cobra.Command {
 		if err := cmp.Or(checkSwallowed(cmd.Flags()), checkTargets(targets, longNames(cmd.Flags()))); err != nil {
 			return err
 		}
+		var said []*pflag.Flag // here, and not in a file
+		cmd.Flags().Visit(func(f *pflag.Flag) { said = append(said, f) })
+		if w.iflist {
+			*code, err = a.listNetwork(said, targets)
+			return err
+		}
 		w.targets = targets
+		if w.config != "" {
+			if err := w.readConfig(cmd.Flags(), said); err != nil {
+				return err
+			}
+		}
 		if a.opt, err = w.options(); err != nil {
+			return err
+		}
+		if err := a.opt.checkListing(said); err != nil {
+			return err
+		}
+		if w.echo {
+			*code, err = echo(a.stdout, &w, groups)
 			return err
 		}
 		*code, err = a.execute()
@@ -89,6 +117,12 @@ func (a *app) command(code *int) *cobra.Command {
 // first probe is exitUsage.
 func (a *app) execute() (int, error) {
 	a.say.silent = a.opt.quiet || a.opt.statusJSON
+	if a.opt.list {
+		return a.listAddresses()
+	}
+	if a.opt.resolve && len(a.opt.json) == 0 {
+		return exitUsage, errors.New("-R is of no use: names are written to -oD only, and there is none")
+	}
 	if !a.opt.dryRun {
 		if err := checkPrivileges(a.opt.method); err != nil {
 			return exitUsage, err
@@ -99,7 +133,7 @@ func (a *app) execute() (int, error) {
 		return exitUsage, err
 	}
 	if a.opt.dryRun {
-		return a.list(scope)
+		return a.listEndpoints(scope)
 	}
 	out, err := openOutputs(a.opt, a.stdout, a.say)
 	if err != nil {
@@ -121,9 +155,16 @@ func (a *app) execute() (int, error) {
 	ctx := a.signals.begin()
 	ctx, out.stop = context.WithCancel(ctx)
 	defer out.stop()
-	progress := a.watch(s)
-	summary, err := s.Run(ctx, out)
+	keys, err := a.keyboard()
+	if err != nil {
+		return exitFailed, err
+	}
+	defer keys.close()
+	sink, named := a.named(out)
+	progress := a.watch(s, keys.keys())
+	summary, err := s.Run(ctx, sink)
 	progress.end()
+	named()
 	out.close()
 
 	r := report{Summary: summary, scope: scope, routes: routes, opt: a.opt}
@@ -154,7 +195,7 @@ func (a *app) connect(scope *scope) (*scan.Network, *netif.Routes, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if a.opt.verbose {
+	if a.opt.verbose > 0 {
 		a.describe(routes, port, count)
 	}
 	return network, routes, nil
@@ -174,5 +215,8 @@ func (a *app) describe(routes *netif.Routes, port, count uint16) {
 			}
 		}
 		a.say.note(fmt.Sprintf("sending by %s (%s) from%s, source ports %s, seed %d", link.Name, link.Kind, from, ports, a.opt.seed))
+	}
+	if a.opt.verbose > 1 {
+		a.say.note("ports: " + a.opt.ports.String())
 	}
 }

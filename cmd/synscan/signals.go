@@ -15,6 +15,7 @@ type signals struct {
 	ctx   context.Context
 	begun atomic.Bool
 	asked atomic.Bool
+	leave atomic.Pointer[func()] // what must be done before the process ends at once
 }
 
 func catchSignals(say *console) *signals {
@@ -32,6 +33,9 @@ func catchSignals(say *console) *signals {
 		say.note("interrupted: no more is sent, waiting for answers; once more ends at once")
 		cancel()
 		<-incoming
+		if leave := s.leave.Load(); leave != nil {
+			(*leave)()
+		}
 		say.print("interrupted again: results may be missing")
 		os.Exit(exitInterrupted)
 	}()

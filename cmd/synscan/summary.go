@@ -87,7 +87,11 @@ func (r *report) tries() string {
 // describe says what is scanned: "254 addresses x 2 ports = 508 endpoints".
 func (s *scope) describe(opt options) string {
 	p := s.plan
-	text := fmt.Sprintf("%s x %s = %s", big(p.Targets().Len(), "address"), number(uint64(p.Ports().Len()), "port"), big(p.Total(), "endpoint"))
+	ports := number(uint64(p.Ports().Len()), "port")
+	if opt.top > 0 {
+		ports = "the top " + ports
+	}
+	text := fmt.Sprintf("%s x %s = %s", big(p.Targets().Len(), "address"), ports, big(p.Total(), "endpoint"))
 	if opt.shard.Count > 1 {
 		text = fmt.Sprintf("shard %d/%d of %s, %s", opt.shard.Index, opt.shard.Count, text, count(p.Len()))
 	}

@@ -30,22 +30,38 @@ type scope struct {
 	visit   uint64 // positions of the plan, from the first
 }
 
-// scope reads the targets and makes the plan.
-func (a *app) scope() (*scope, error) {
+// addresses reads the targets.
+func (a *app) addresses() (*target.Set, target.Report, error) {
 	words, err := a.readFiles(a.opt.targets, a.opt.files.targets)
 	if err != nil {
-		return nil, err
+		return nil, target.Report{}, err
 	}
 	excludes, err := a.readFiles(a.opt.excludes, a.opt.files.excludes)
 	if err != nil {
-		return nil, err
+		return nil, target.Report{}, err
 	}
-	s := &scope{retries: a.opt.retries}
-	set, found, err := target.Parse(a.signals.ctx, words, excludes, lookUp)
+	set, found, err := target.Parse(a.signals.ctx, words, excludes, a.lookUp)
+	if err != nil {
+		return nil, found, err
+	}
+	// As in nmap, these are about addresses as well as names.
+	if other := map[string]bool{"ip4": set.Has6(), "ip6": set.Has4()}; other[a.opt.network] {
+		for first := range set.Ranges() {
+			if first.Is4() == (a.opt.network == "ip6") {
+				return nil, found, fmt.Errorf("-%s leaves no place for %v: leave out one of the two", a.opt.network[2:], first)
+			}
+		}
+	}
+	return set, found, nil
+}
+
+// scope reads the targets and makes the plan.
+func (a *app) scope() (*scope, error) {
+	set, found, err := a.addresses()
 	if err != nil {
 		return nil, err
 	}
-	s.report = found
+	s := &scope{retries: a.opt.retries, report: found}
 	if set.Len().Cmp(unconfirmed) > 0 && a.opt.confirmed.Cmp(set.Len()) < 0 && !a.opt.dryRun {
 		return nil, fmt.Errorf("these targets are %s: if you may scan them all, say so with --yes-really-scan %s", big(set.Len(), "address"), set.Len())
 	}
@@ -71,8 +87,8 @@ func (a *app) scope() (*scope, error) {
 	return s, nil
 }
 
-func lookUp(ctx context.Context, host string) ([]netip.Addr, error) {
-	return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+func (a *app) lookUp(ctx context.Context, host string) ([]netip.Addr, error) {
+	return net.DefaultResolver.LookupNetIP(ctx, a.opt.network, host)
 }
 
 // readFiles appends the words of the named lists.
@@ -113,7 +129,7 @@ func checkTargets(words, options []string) error {
 		if near := nearest(w, options); near != "" {
 			return fmt.Errorf("is %q the option --%s? A host of that name is written with a dot at its end: %s", w, near, w+".")
 		}
-		if nearest(w, []string{"completion", "scan"}) != "" {
+		if nearest(w, []string{"completion", "man", "scan"}) != "" {
 			return fmt.Errorf("unknown command %q: targets and options are all that synscan takes, see --help. A host of that name is written with a dot at its end: %s", w, w+".")
 		}
 	}

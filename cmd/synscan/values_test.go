@@ -118,7 +118,7 @@ func TestLongArgs(t *testing.T) {
 		{"long_with_one_hyphen_and_value", "-seed=1", ""},
 		{"unknown_output", "-oQ f", ""},
 		{"unknown_input", "-iR 5", ""},
-		{"completion_is_left_alone", "__complete -oD -exclude", "__complete -oD -exclude"},
+		{"half_a_line_of_completion_has_no_errors", "__complete -oD f -exclude", "__complete --oD f -exclude"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			got, err := longArgs(strings.Fields(tc.args), long)

@@ -13,7 +13,7 @@ const timestamp = "2006-01-02T15:04:05.000000000Z07:00"
 // JSON is a Format of one JSON object per line:
 //
 //	timestamp  RFC 3339 in UTC, to the nanosecond
-//	host, ip   the address, twice: readers of such lines expect a name in host
+//	host, ip   the address, twice; or in host its name, where that is known
 //	port, protocol, state, reason, method
 //	tls        false, which the same readers expect
 //	ttl        of the answer; not there when nothing answered, or only the system saw it
@@ -22,13 +22,17 @@ const timestamp = "2006-01-02T15:04:05.000000000Z07:00"
 //	reason_ip  who sent the ICMP error, when one was sent
 //	suspect    why the answer should not be taken at face value
 //
-// No value needs escaping: all are numbers, addresses or words from our own
-// tables.
+// No value needs escaping: all are numbers, addresses, host names or words
+// from our own tables.
 func JSON(dst []byte, r *result.Record) []byte {
 	dst = append(dst, `{"timestamp":"`...)
 	dst = r.Time.UTC().AppendFormat(dst, timestamp)
 	dst = append(dst, `","host":"`...)
-	dst = r.Addr.Addr().AppendTo(dst)
+	if r.Host != "" {
+		dst = append(dst, r.Host...)
+	} else {
+		dst = r.Addr.Addr().AppendTo(dst)
+	}
 	dst = append(dst, `","ip":"`...)
 	dst = r.Addr.Addr().AppendTo(dst)
 	dst = append(dst, `","port":`...)

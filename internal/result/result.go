@@ -82,6 +82,7 @@ func (s Suspect) String() string { return suspectNames[s] }
 type Record struct {
 	Time     time.Time      // when the deciding packet arrived, or when silence was concluded
 	Addr     netip.AddrPort // the endpoint that was probed
+	Host     string         // the name of its address, in letters, digits and -._ only; "": not known
 	State    State
 	Reason   Reason
 	Suspect  Suspect

@@ -1,0 +1,301 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+	"github.com/spf13/pflag"
+
+	"synoptic/internal/target"
+)
+
+// targetsKey is the one key that is no option.
+const targetsKey = "targets"
+
+// unfit are options that make no sense in a file.
+var unfit = []string{"config", "echo", "help", "iflist", "version"}
+
+// overruled says which of a file's keys an option of the command line replaces,
+// beside its own.
+var overruled = map[string][]string{
+	targetsKey:   {"iL"},
+	"iL":         {targetsKey},
+	"ports":      {"top-ports", "fast"},
+	"top-ports":  {"ports", "fast"},
+	"fast":       {"ports", "top-ports"},
+	"timing":     {"rate", "wait"},
+	"open":       {"all-states"},
+	"all-states": {"open"},
+	"resolve":    {"no-dns"},
+	"no-dns":     {"resolve"},
+	"ipv4":       {"ipv6"},
+	"ipv6":       {"ipv4"},
+}
+
+// adding are the options that a file and the command line add to: nobody means
+// to scan what a file excludes.
+var adding = []string{"exclude", "excludefile"}
+
+// setting is one key of a configuration file.
+type setting struct {
+	name   string
+	line   int
+	values []string
+}
+
+// readConfig reads the file that the words name and fills in what the command
+// line, where some options are said, does not say.
+func (w *words) readConfig(all *pflag.FlagSet, said []*pflag.Flag) error {
+	text, err := os.ReadFile(w.config)
+	if err != nil {
+		if path, ok := errors.AsType[*os.PathError](err); ok {
+			err = path.Err
+		}
+		return fmt.Errorf("read %s: %w", w.config, err)
+	}
+	settings, err := parseConfig(string(text), w.config, all)
+	if err != nil {
+		return err
+	}
+	var here []string
+	for _, f := range said {
+		here = append(here, f.Name)
+	}
+	if len(w.targets) > 0 {
+		here = append(here, targetsKey)
+	}
+	for _, s := range settings {
+		if err := s.check(); err != nil {
+			return fmt.Errorf("%s:%d: %s: %w", w.config, s.line, s.name, err)
+		}
+		if !slices.Contains(adding, s.name) && slices.ContainsFunc(here, func(name string) bool {
+			return name == s.name || slices.Contains(overruled[name], s.name)
+		}) {
+			continue
+		}
+		if err := s.apply(w, all); err != nil {
+			return fmt.Errorf("%s:%d: %s: %w", w.config, s.line, s.name, err)
+		}
+	}
+	return nil
+}
+
+// apply sets the option, or adds to it.
+func (s *setting) apply(w *words, all *pflag.FlagSet) error {
+	if s.name == targetsKey {
+		w.targets = s.values
+		return nil
+	}
+	for _, v := range s.values {
+		if err := all.Set(s.name, v); err != nil {
+			return flagError(all, err)
+		}
+	}
+	return nil
+}
+
+// check reads the setting as if it were alone, so that a fault in it is not
+// blamed on the command line.
+func (s *setting) check() error {
+	var w words
+	all := newFlags()
+	w.define(all)
+	w.targets = []string{"127.0.0.1"}
+	if err := s.apply(&w, all); err != nil {
+		return err
+	}
+	if err := checkSwallowed(all); err != nil {
+		return err
+	}
+	o, err := w.options()
+	if err != nil {
+		return err
+	}
+	_, _, err = target.Parse(context.Background(), o.targets, o.excludes, nil)
+	if errors.Is(err, target.ErrSyntax) || errors.Is(err, target.ErrTooLarge) {
+		return err
+	}
+	return nil
+}
+
+// parseConfig reads a configuration file. Keys are the long names of options,
+// aliases included.
+func parseConfig(text, name string, all *pflag.FlagSet) ([]setting, error) {
+	var table map[string]toml.Primitive
+	meta, err := toml.Decode(text, &table)
+	if e, ok := errors.AsType[toml.ParseError](err); ok {
+		return nil, fmt.Errorf("%s:%d: %s", name, e.Position.Line, e.Message)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	var settings []setting
+	var seen []string
+	for _, key := range meta.Keys() {
+		if slices.Contains(seen, key[0]) {
+			continue // inside a table, which has its error
+		}
+		seen = append(seen, key[0])
+		s := setting{name: string(canonical(nil, key[0])), line: lineOf(&meta, table[key[0]])}
+		fail := func(format string, args ...any) error {
+			return fmt.Errorf("%s:%d: %w", name, s.line, fmt.Errorf(format, args...))
+		}
+		flag := all.Lookup(s.name)
+		if s.name != targetsKey && flag == nil {
+			if why := refusals["--"+s.name]; why != "" {
+				return nil, fail("%s cannot be honoured: %s", key[0], why)
+			}
+			if near := nearest(key[0], append(longNames(all), targetsKey, "iL", "oD")); near != "" {
+				return nil, fail("there is no key %q: did you mean %s?", key[0], near)
+			}
+			return nil, fail("there is no key %q: keys are the long names of options, see --help", key[0])
+		}
+		if slices.Contains(unfit, s.name) {
+			return nil, fail("%s belongs on the command line: take it out of the file", key[0])
+		}
+		if slices.ContainsFunc(settings, func(other setting) bool { return other.name == s.name }) {
+			return nil, fail("%s is there twice, once by another name", key[0])
+		}
+		var value any
+		if err := meta.PrimitiveDecode(table[key[0]], &value); err != nil {
+			return nil, fail("%s: %w", key[0], err)
+		}
+		if s.values, err = textOf(value, flag); err != nil {
+			return nil, fail("%s: %w", key[0], err)
+		}
+		settings = append(settings, s)
+	}
+	return settings, nil
+}
+
+// textOf returns a value as the command line would have it. flag is nil for
+// targets.
+func textOf(value any, flag *pflag.Flag) ([]string, error) {
+	list, isList := value.([]any)
+	if !isList {
+		list = []any{value}
+	}
+	kind := "stringArray"
+	if flag != nil {
+		kind = flag.Value.Type()
+	}
+	if len(list) == 0 {
+		return nil, errors.New("the list is empty: take the key out of the file")
+	}
+	if isList && kind != "stringArray" {
+		return nil, errors.New("one value is taken, not a list")
+	}
+	var values []string
+	for _, v := range list {
+		text := ""
+		switch v := v.(type) {
+		case string:
+			text = v
+		case int64:
+			text = strconv.FormatInt(v, 10)
+		case float64:
+			text = strconv.FormatFloat(v, 'f', -1, 64)
+		case bool:
+			text = strconv.FormatBool(v)
+		default:
+			return nil, errors.New("a text, a number, true or false is taken, or a list of texts")
+		}
+		switch _, isBool := v.(bool); {
+		case kind == "bool" && !isBool:
+			return nil, fmt.Errorf("true or false is taken, not %v", v)
+		case kind != "bool" && isBool:
+			return nil, fmt.Errorf("a value is taken, not %v", v)
+		case kind == "count" && !isInt(v):
+			return nil, fmt.Errorf("a number is taken, not %v", v)
+		}
+		values = append(values, text)
+	}
+	return values, nil
+}
+
+func isInt(v any) bool {
+	_, ok := v.(int64)
+	return ok
+}
+
+// lineOf returns where a value stands: the library tells in its errors. A table
+// that exists because of a dotted key stands nowhere itself.
+func lineOf(meta *toml.MetaData, value toml.Primitive) int {
+	e, _ := errors.AsType[toml.ParseError](meta.PrimitiveDecode(value, refuse{}))
+	var inner map[string]toml.Primitive
+	if e.Position.Line == 0 && meta.PrimitiveDecode(value, &inner) == nil {
+		for _, v := range inner {
+			return lineOf(meta, v)
+		}
+	}
+	return e.Position.Line
+}
+
+type refuse struct{}
+
+func (refuse) UnmarshalTOML(any) error { return errors.New("") }
+
+// echo prints the options in effect as a configuration file of the same effect.
+// Those that nobody named are comments.
+func echo(out io.Writer, w *words, groups []group) (int, error) {
+	preset, err := parsePreset(w.timing)
+	if err != nil {
+		return exitUsage, err
+	}
+	var b strings.Builder
+	b.WriteString("# synscan --config FILE reads this file.\n")
+	if len(w.targets) > 0 {
+		b.WriteString(assignment(targetsKey, w.targets))
+	}
+	for _, g := range groups {
+		fmt.Fprintf(&b, "\n# %s\n", g.heading)
+		g.flags.VisitAll(func(f *pflag.Flag) {
+			switch {
+			case slices.Contains(unfit, f.Name):
+			case f.Changed:
+				b.WriteString(assignment(f.Name, valueOf(f)))
+			case f.Name == "rate":
+				b.WriteString("# " + assignment(f.Name, preset.rate))
+			case f.Name == "wait":
+				b.WriteString("# " + assignment(f.Name, preset.wait))
+			default:
+				_, text := pflag.UnquoteUsage(f)
+				fmt.Fprintf(&b, "# %s: %s\n", f.Name, text)
+			}
+		})
+	}
+	if _, err := io.WriteString(out, b.String()); err != nil {
+		return exitFailed, fmt.Errorf("write stdout: %w", err)
+	}
+	return exitDone, nil
+}
+
+// valueOf returns an option's value as the file has it.
+func valueOf(f *pflag.Flag) any {
+	text := f.Value.String()
+	switch f.Value.Type() {
+	case "bool":
+		return text == "true"
+	case "count":
+		n, _ := strconv.Atoi(text)
+		return n
+	case "stringArray":
+		return f.Value.(pflag.SliceValue).GetSlice()
+	}
+	return text
+}
+
+func assignment(key string, value any) string {
+	line, err := toml.Marshal(map[string]any{key: value})
+	if err != nil {
+		panic(err) // texts, numbers and lists of texts
+	}
+	return string(line)
+}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"synoptic/internal/result"
+	"synoptic/internal/scan"
+)
+
+// Bounds of the search for names.
+const (
+	nameSearches = 32              // at once
+	nameWait     = 3 * time.Second // for one name
+	nameGrace    = 5 * time.Second // for all that are missing at the end of a scan
+)
+
+// namer stands between a scan and its outputs and gives the records that they
+// show the name of their address (-R). A record waits for its name, but the scan
+// never does: the search is beside it, and at the end it is cut off. Records of
+// one address stay in order.
+type namer struct {
+	to     scan.Sink
+	shows  func(*result.Record) bool
+	search func(context.Context, netip.Addr) string // "" if there is none
+
+	ctx       context.Context
+	cancel    func()
+	searchers sync.WaitGroup
+
+	mu      sync.Mutex // over the sink too
+	known   map[netip.Addr]string
+	waiting map[netip.Addr][]result.Record
+	queue   []netip.Addr // nobody searches for them yet
+	running int          // searchers
+	missed  int          // addresses that the end came too early for
+	err     error        // of the sink, to a searcher
+}
+
+// named returns where a scan's records go: to the outputs, with names if they
+// are asked for. The function ends the search for names.
+func (a *app) named(out *outputs) (scan.Sink, func()) {
+	if !a.opt.resolve {
+		return out, func() {}
+	}
+	n := newNamer(out, out.shows, reverse)
+	return n, func() {
+		if missed := n.finish(); missed > 0 {
+			a.say.note("no name came in time for " + number(uint64(missed), "address"))
+		}
+	}
+}
+
+func newNamer(to scan.Sink, shows func(*result.Record) bool, search func(context.Context, netip.Addr) string) *namer {
+	n := &namer{to: to, shows: shows, search: search, known: map[netip.Addr]string{}, waiting: map[netip.Addr][]result.Record{}}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	return n
+}
+
+// Record implements scan.Sink.
+func (n *namer) Record(r *result.Record) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.err != nil {
+		return n.err
+	}
+	if !n.shows(r) {
+		return n.to.Record(r)
+	}
+	named, addr := *r, r.Addr.Addr()
+	if name, ok := n.known[addr]; ok {
+		named.Host = name
+		return n.to.Record(&named)
+	}
+	if _, ok := n.waiting[addr]; !ok {
+		n.queue = append(n.queue, addr)
+		if n.running < nameSearches {
+			n.running++
+			n.searchers.Go(n.run)
+		}
+	}
+	n.waiting[addr] = append(n.waiting[addr], named)
+	return nil
+}
+
+// Flush implements scan.Sink.
+func (n *namer) Flush() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.err != nil {
+		return n.err
+	}
+	return n.to.Flush()
+}
+
+// run is a searcher: it searches until the queue is empty.
+func (n *namer) run() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for len(n.queue) > 0 {
+		addr := n.queue[0]
+		n.queue = n.queue[1:]
+		n.mu.Unlock()
+		name := ""
+		if n.ctx.Err() == nil {
+			ctx, cancel := context.WithTimeout(n.ctx, nameWait)
+			name = n.search(ctx, addr)
+			cancel()
+		}
+		n.mu.Lock()
+		if name == "" && n.ctx.Err() != nil {
+			n.missed++
+		}
+		n.deliver(addr, name)
+	}
+	n.running--
+}
+
+// deliver writes what waited for a name.
+func (n *namer) deliver(addr netip.Addr, name string) {
+	n.known[addr] = name
+	for _, r := range n.waiting[addr] {
+		r.Host = name
+		if err := n.to.Record(&r); err != nil {
+			n.err = err
+		}
+	}
+	delete(n.waiting, addr)
+	if err := n.to.Flush(); err != nil {
+		n.err = err
+	}
+}
+
+// finish writes everything that is left, with a name where one comes in time,
+// and returns for how many addresses none came.
+func (n *namer) finish() (missed int) {
+	limit := time.AfterFunc(nameGrace, n.cancel)
+	n.searchers.Wait()
+	limit.Stop()
+	n.cancel()
+	return n.missed
+}
+
+// reverse asks the system for the name of an address.
+func reverse(ctx context.Context, a netip.Addr) string {
+	names, err := net.DefaultResolver.LookupAddr(ctx, a.String())
+	if err != nil {
+		return ""
+	}
+	for _, name := range names {
+		if name = strings.TrimSuffix(name, "."); plainName(name) {
+			return name
+		}
+	}
+	return ""
+}
+
+// plainName reports whether a name is made of what host names are made of (RFC
+// 1123 section 2.1, and the underscore). Whoever owns an address names it, and
+// outputs write names as they are.
+func plainName(name string) bool {
+	return name != "" && len(name) <= 253 && strings.Trim(strings.ToLower(name), digits+"abcdefghijklmnopqrstuvwxyz-._") == "" &&
+		!strings.HasPrefix(name, "-")
+}
