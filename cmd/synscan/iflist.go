@@ -66,10 +66,10 @@ func probes(i netif.Interface) string {
 	switch {
 	case i.State != "up":
 		return "none"
-	case i.Raw == "":
+	case !i.Raw:
 		return "connect"
 	}
-	return "raw (" + i.Raw + "), connect"
+	return "raw (" + i.Kind.String() + "), connect"
 }
 
 // tableName is iproute2's name of a routing table, /etc/iproute2/rt_tables.

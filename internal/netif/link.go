@@ -67,12 +67,22 @@ func ready(link *netlink.LinkAttrs) error {
 		return fmt.Errorf("use interface %s: it is down: bring it up with `ip link set %s up`", link.Name, link.Name)
 	case link.OperState == netlink.OperDown || link.OperState == netlink.OperLowerLayerDown || link.OperState == netlink.OperNotPresent:
 		return fmt.Errorf("use interface %s: it is %s, without a carrier: check the cable, the wireless network or the other end", link.Name, link.OperState)
-	case link.EncapType == "loopback", slices.Contains(withoutHeader, link.EncapType):
-		return nil
-	case link.EncapType != "ether" || len(link.HardwareAddr) != 6:
+	}
+	if _, ok := kindOf(link); !ok {
 		return fmt.Errorf("use interface %s: its link type is %s, and raw probes need Ethernet or a device without link header: choose another with -e, or scan with -sT", link.Name, link.EncapType)
 	}
 	return nil
+}
+
+// kindOf tells which probes an interface takes, if any.
+func kindOf(link *netlink.LinkAttrs) (kind Kind, ok bool) {
+	switch {
+	case link.EncapType == "loopback":
+		return Loopback, true
+	case link.EncapType == "ether":
+		return Ethernet, len(link.HardwareAddr) == 6
+	}
+	return RawIP, slices.Contains(withoutHeader, link.EncapType)
 }
 
 // withoutHeader are the link types whose frames are IP packets, by the library's

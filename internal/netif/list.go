@@ -19,10 +19,10 @@ type Interface struct {
 	MTU   int    // in bytes, without the link header
 	MAC   string // "" where there is none
 	Addrs []netip.Prefix
-	// Raw says what raw probes look like there: "ethernet", "loopback", "ip"
-	// (no link header: tun, wireguard, tunnels), or "" where they cannot be sent
-	// and only connect works.
-	Raw string
+	// Raw tells whether raw probes can be sent there, of this Kind; connections
+	// can everywhere.
+	Raw  bool
+	Kind Kind
 }
 
 // RouteEntry is one next hop of one route.
@@ -54,7 +54,8 @@ func ListInterfaces() ([]Interface, error) {
 	var list []Interface
 	for _, l := range links {
 		a := l.Attrs()
-		i := Interface{Name: a.Name, Index: a.Index, Type: a.EncapType, State: stateOf(a), MTU: a.MTU, Raw: rawOver(a)}
+		i := Interface{Name: a.Name, Index: a.Index, Type: a.EncapType, State: stateOf(a), MTU: a.MTU}
+		i.Kind, i.Raw = kindOf(a)
 		if a.EncapType == "ether" {
 			i.MAC = a.HardwareAddr.String()
 		}
@@ -77,20 +78,6 @@ func stateOf(a *netlink.LinkAttrs) string {
 		return "no-carrier"
 	}
 	return "up" // tun and lo say "unknown"
-}
-
-// rawOver names what a packet socket writes there. The types without a link
-// header are those of ARPHRD_NONE, _PPP and the tunnels, if_arp.h.
-func rawOver(a *netlink.LinkAttrs) string {
-	switch a.EncapType {
-	case "ether":
-		return "ethernet"
-	case "loopback":
-		return "loopback"
-	case "none", "ppp", "ipip", "sit", "gre", "tunnel6":
-		return "ip"
-	}
-	return ""
 }
 
 // ListRoutes returns the routes of every table in the order of the kernel,

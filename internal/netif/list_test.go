@@ -27,17 +27,17 @@ func TestListInterfaces(t *testing.T) {
 	if a := l.link(l.here, "v0").Attrs(); v0.Index != a.Index || v0.MAC != a.HardwareAddr.String() || v0.MTU != a.MTU {
 		t.Errorf("v0 is %+v", v0)
 	}
-	if v0.Type != "ether" || v0.State != "up" || v0.Raw != "ethernet" || !slices.Contains(v0.Addrs, netip.MustParsePrefix("10.9.0.1/24")) ||
+	if v0.Type != "ether" || v0.State != "up" || v0.Kind != Ethernet || !v0.Raw || !slices.Contains(v0.Addrs, netip.MustParsePrefix("10.9.0.1/24")) ||
 		!slices.Contains(v0.Addrs, netip.MustParsePrefix("fd09::1/64")) {
 		t.Errorf("v0 is %+v", v0)
 	}
 	if v1 := find("v1"); v1.State != "down" {
 		t.Errorf("v1 is %+v", v1)
 	}
-	if lo := find("lo"); lo.Type != "loopback" || lo.State != "up" || lo.Raw != "loopback" || lo.MAC != "" {
+	if lo := find("lo"); lo.Type != "loopback" || lo.State != "up" || lo.Kind != Loopback || !lo.Raw || lo.MAC != "" {
 		t.Errorf("lo is %+v", lo)
 	}
-	if tun := find("tun9"); tun.Type != "none" || tun.Raw != "ip" || tun.MAC != "" {
+	if tun := find("tun9"); tun.Type != "none" || tun.Kind != RawIP || !tun.Raw || tun.MAC != "" {
 		t.Errorf("tun9 is %+v", tun)
 	}
 	if !slices.IsSortedFunc(list, func(a, b Interface) int { return a.Index - b.Index }) {

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -150,7 +149,8 @@ func (r *router) link(routes *Routes, seg *segment, all []segment) (int, error) 
 	if err := ready(attrs); err != nil {
 		return 0, err
 	}
-	link := Link{Kind: kindOf(attrs), Index: index, Name: attrs.Name, MTU: attrs.MTU, noARP: attrs.RawFlags&unix.IFF_NOARP != 0}
+	kind, _ := kindOf(attrs)
+	link := Link{Kind: kind, Index: index, Name: attrs.Name, MTU: attrs.MTU, noARP: attrs.RawFlags&unix.IFF_NOARP != 0}
 	if link.Kind == Ethernet {
 		copy(link.MAC[:], attrs.HardwareAddr)
 	}
@@ -187,15 +187,4 @@ func (r *router) name(index int) string {
 		return link.Attrs().Name
 	}
 	return fmt.Sprintf("interface %d", index)
-}
-
-// kindOf tells which frames an interface takes; ready has found it fit.
-func kindOf(link *netlink.LinkAttrs) Kind {
-	switch link.EncapType {
-	case "loopback":
-		return Loopback
-	case "ether":
-		return Ethernet
-	}
-	return RawIP
 }

@@ -28,9 +28,9 @@ const (
 	Loopback
 )
 
-var kindNames = [...]string{"ethernet", "raw IP", "loopback"}
+var kindNames = [...]string{"ethernet", "ip", "loopback"}
 
-// String returns the kind in lower case.
+// String returns the kind in one lower-case word.
 func (k Kind) String() string { return kindNames[k] }
 
 // Link is an interface that probes leave by.
