@@ -1,0 +1,147 @@
+// Package connect probes by the system's own connections: the method that needs
+// no privileges. It implements scan.Prober, so that plan, ledger, retries and
+// books are those of the raw methods.
+//
+//	1 a sender takes a slot, which is a socket that is used again and
+//	  again, and starts a connection without waiting           (send.go)
+//	2 it arms the slot in the epoll set; from then on the slot is the
+//	  receiver's                                               (table.go)
+//	3 the receiver asks the socket how it went, and its error queue who
+//	  said so (IP_RECVERR, ip(7))                              (receive.go)
+//	4 what that means is a Reply                               (answer.go)
+//	5 the socket is disconnected, which resets an open connection and leaves
+//	  nothing in TIME_WAIT, and the slot is free again         (socket.go)
+//
+// A socket costs its set-up once and not once a probe: two connect(2), one
+// epoll_ctl(2) and one recvmsg(2) find a closed port. Nothing allocates per
+// probe. A slot whose connection is not answered is given up only when it is
+// needed for another, and the system repeats its SYN after a second.
+package connect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"synoptic/internal/cookie"
+	"synoptic/internal/plan"
+	"synoptic/internal/scan"
+	"synoptic/tx"
+)
+
+// Options say how sockets are made.
+type Options struct {
+	IPv4, IPv6       bool       // families of the targets
+	Interface        string     // that every connection leaves by; empty: as routed
+	Source4, Source6 netip.Addr // invalid: as routed
+	SourcePort       uint16     // of every connection; 0: the system's choice
+	TTL              uint8      // 0: the system's choice
+	Senders          int        // threads that start connections, at least 1
+}
+
+// maxSlots bounds the connections in flight: half of the system's usual range of
+// source ports (ip_local_port_range, ip(7)), and about 50 MB of its memory.
+const maxSlots = 14_000
+
+// spareFiles are descriptors left to the rest of the program.
+const spareFiles = 32
+
+// Prober implements scan.Prober for one scan.
+type Prober struct {
+	options Options
+	table   *table
+	epoll   int
+	wake    int // an eventfd in the epoll set: the receiver is to look up
+
+	plan     *plan.Plan
+	wait     time.Duration // scan.Config's
+	began    time.Time     // slots count from here
+	largest  atomic.Int64  // ns, of the round trips
+	unrouted atomic.Uint64
+	counts   struct{ generated, sent, refused, received atomic.Uint64 }
+}
+
+// New prepares for connections; it fails where no socket can be made as the
+// options want it.
+func New(o Options) (*Prober, error) {
+	p := &Prober{options: o, epoll: -1, wake: -1, began: time.Now()}
+	for _, family := range []struct {
+		wanted bool
+		six    bool
+	}{{o.IPv4, false}, {o.IPv6, true}} {
+		if !family.wanted {
+			continue
+		}
+		fd, err := p.options.open(family.six)
+		if err != nil {
+			return nil, err
+		}
+		unix.Close(fd)
+	}
+	// The runtime has raised the soft limit to the hard one (os.init, Go 1.19).
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
+		return nil, fmt.Errorf("read the limit of open files: %w", err)
+	}
+	p.table = newTable(max(1, min(maxSlots, int(min(files.Cur, 2*maxSlots))-spareFiles)))
+	var err error
+	if p.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("watch connections: %w", err)
+	}
+	if p.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err == nil {
+		err = unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, p.wake, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: -1})
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("watch connections: %w", err), p.Close())
+	}
+	return p, nil
+}
+
+// Close ends all connections. It is for after the scan.
+func (p *Prober) Close() error {
+	p.table.close()
+	var errs []error
+	for _, fd := range []*int{&p.wake, &p.epoll} {
+		if *fd >= 0 {
+			errs = append(errs, unix.Close(*fd))
+			*fd = -1
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Unrouted returns how many attempts ended because this machine has no route to
+// the target.
+func (p *Prober) Unrouted() uint64 { return p.unrouted.Load() }
+
+// Senders implements scan.Prober.
+func (p *Prober) Senders(rate float64) int { return plan.Senders(rate, p.options.Senders) }
+
+// Start implements scan.Prober. The key has no use here: that an answer is ours
+// is the system's business.
+func (p *Prober) Start(cfg scan.Config, _ cookie.Key, pacer *tx.Pacer) (scan.Sender, scan.Receiver) {
+	p.plan, p.wait = cfg.Plan, cfg.Wait
+	return &senders{prober: p, pacer: pacer, count: p.Senders(cfg.Rate)}, newReceiver(p, cfg.Method)
+}
+
+// Prepare implements scan.Prober: the system resolves neighbours.
+func (p *Prober) Prepare(context.Context, *tx.Pacer) error { return nil }
+
+// Reaches implements scan.Prober: whatever the system says is an answer.
+func (p *Prober) Reaches(netip.Addr) bool { return true }
+
+// Dropped implements scan.Prober: connections lose nothing that is counted.
+func (p *Prober) Dropped() (ring, kernel uint64, err error) { return 0, 0, nil }
+
+// patience is how long a connection is waited for when its slot is needed.
+func (p *Prober) patience() time.Duration {
+	return scan.Patience(time.Duration(p.largest.Load()), p.wait)
+}
+
+// now is the time of slots.
+func (p *Prober) now() time.Duration { return time.Since(p.began) }

@@ -1,0 +1,141 @@
+package connect
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// open returns a socket for many connections, one after the other.
+func (o *Options) open(six bool) (fd int, err error) {
+	domain := unix.AF_INET
+	if six {
+		domain = unix.AF_INET6
+	}
+	fd, err = unix.Socket(domain, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	if err := o.set(fd, six); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// set gives a socket its options.
+func (o *Options) set(fd int, six bool) error {
+	// Whoever rejects a connection by ICMP is told in the error queue.
+	level, receiveErrors, hops := unix.IPPROTO_IP, unix.IP_RECVERR, unix.IP_TTL
+	if six {
+		level, receiveErrors, hops = unix.IPPROTO_IPV6, unix.IPV6_RECVERR, unix.IPV6_UNICAST_HOPS
+		if err := unix.SetsockoptInt(fd, level, unix.IPV6_V6ONLY, 1); err != nil {
+			return fmt.Errorf("set up a connection: %w", err)
+		}
+	}
+	err := unix.SetsockoptInt(fd, level, receiveErrors, 1)
+	if err == nil {
+		// An open connection that is closed is reset and leaves no TIME_WAIT
+		// (socket(7)).
+		err = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	}
+	if err == nil && o.TTL != 0 {
+		err = unix.SetsockoptInt(fd, level, hops, int(o.TTL))
+	}
+	if err != nil {
+		return fmt.Errorf("set up a connection: %w", err)
+	}
+	if o.Interface != "" {
+		if err := unix.BindToDevice(fd, o.Interface); err != nil {
+			return fmt.Errorf("connect by interface %s: %w", o.Interface, err)
+		}
+	}
+	return o.bind(fd, six)
+}
+
+// bind gives a socket its own end, if one was asked for.
+func (o *Options) bind(fd int, six bool) error {
+	source, any4or6 := o.Source4, netip.IPv4Unspecified()
+	if six {
+		source, any4or6 = o.Source6, netip.IPv6Unspecified()
+	}
+	if !source.IsValid() && o.SourcePort == 0 {
+		return nil
+	}
+	if !source.IsValid() {
+		source = any4or6
+	}
+	// A port is shared by all connections, or else chosen at connect(2), when
+	// it need not be free towards everybody (ip(7)).
+	level, option := unix.SOL_SOCKET, unix.SO_REUSEADDR
+	if o.SourcePort == 0 {
+		level, option = unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT
+	}
+	from := netip.AddrPortFrom(source, o.SourcePort)
+	err := unix.SetsockoptInt(fd, level, option, 1)
+	if err == nil {
+		err = unix.Bind(fd, sockaddr(from))
+	}
+	switch {
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		return fmt.Errorf("connect from %v: it is no address of this machine: only raw methods can send from another's", source)
+	case errors.Is(err, unix.EADDRINUSE):
+		return fmt.Errorf("connect from port %d: another program uses it: choose another one", o.SourcePort)
+	case errors.Is(err, unix.EACCES):
+		return fmt.Errorf("connect from port %d: ports below 1024 need the capability CAP_NET_BIND_SERVICE: run it with sudo or choose another one", o.SourcePort)
+	case err != nil:
+		return fmt.Errorf("connect from %v: %w", from, err)
+	}
+	return nil
+}
+
+func sockaddr(ap netip.AddrPort) unix.Sockaddr {
+	if ap.Addr().Is4() {
+		return &unix.SockaddrInet4{Port: int(ap.Port()), Addr: ap.Addr().As4()}
+	}
+	return &unix.SockaddrInet6{Port: int(ap.Port()), Addr: ap.Addr().As16()}
+}
+
+// dialer calls connect(2) without allocating.
+type dialer struct {
+	four unix.SockaddrInet4
+	six  unix.SockaddrInet6
+}
+
+// connect starts a connection, or tells how a started one went: 0 when it is
+// open, EALREADY while it is on its way, or an error, and then the socket is
+// disconnected (__inet_stream_connect, net/ipv4/af_inet.c).
+func (d *dialer) connect(fd int, to netip.AddrPort) unix.Errno {
+	var err error
+	if to.Addr().Is4() {
+		d.four.Port, d.four.Addr = int(to.Port()), to.Addr().As4()
+		err = unix.Connect(fd, &d.four)
+	} else {
+		d.six.Port, d.six.Addr = int(to.Port()), to.Addr().As16()
+		err = unix.Connect(fd, &d.six)
+	}
+	errno, _ := err.(unix.Errno)
+	return errno
+}
+
+var unspecified = unix.RawSockaddr{Family: unix.AF_UNSPEC}
+
+// disconnect makes a socket usable again, connect(2). An open connection is
+// reset (tcp_disconnect, net/ipv4/tcp.c).
+func disconnect(fd int) {
+	unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&unspecified)), unix.SizeofSockaddrInet4)
+}
+
+// watch arms a slot in an epoll set for one event, which carries the slot's
+// number and life.
+func watch(epoll int, s *slot, i int32) error {
+	event := unix.EpollEvent{Events: unix.EPOLLOUT | unix.EPOLLONESHOT, Fd: i, Pad: int32(s.life)}
+	op := unix.EPOLL_CTL_MOD
+	if !s.watched {
+		s.watched, op = true, unix.EPOLL_CTL_ADD
+	}
+	return unix.EpollCtl(epoll, op, s.fd, &event)
+}
