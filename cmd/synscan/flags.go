@@ -61,7 +61,7 @@ func (w *words) define(all *pflag.FlagSet) []group {
 	targets.StringVar(&w.confirm, "yes-really-scan", "", "confirm a scan of more than 10^9 addresses by their `NUMBER`")
 
 	method := newFlags()
-	method.StringArrayVarP(&w.methods, "scan", "s", nil, "send SYN, the default; or -sN NULL, -sF FIN, -sX XMAS, -sM Maimon, -sA ACK, -sW window")
+	method.StringArrayVarP(&w.methods, "scan", "s", nil, "send SYN, the default with privileges; or -sT connect, the one without; or -sN NULL, -sF FIN, -sX XMAS, -sM Maimon, -sA ACK, -sW window")
 	method.StringArrayVarP(&w.ping, "ping", "P", nil, "accepted: hosts are never pinged first")
 	method.BoolVarP(&w.noDNS, "no-dns", "n", false, "accepted: addresses are never turned into names")
 

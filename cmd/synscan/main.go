@@ -8,6 +8,7 @@
 //	flags.go    the options and the errors of a mistyped one
 //	options.go  from words to values (values.go)
 //	run.go      the steps from options to exit code
+//	connect.go  raw probes or the system's own connections
 //	targets.go  which endpoints: targets, confirmation, plan
 //	dryrun.go   the plan's endpoints as lines
 //	outputs.go  where results go

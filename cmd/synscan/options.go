@@ -24,6 +24,7 @@ type options struct {
 	files             files
 	ports             target.Ports
 	method            *method.Method
+	methodAsked       bool // and not the default
 	confirmed         uint128.Uint128
 
 	rate      float64 // 0: unlimited
@@ -121,7 +122,7 @@ func (w *words) readPorts(o *options) (err error) {
 	return err
 }
 
-// readMethod takes exactly one raw method. A scan that we cannot do is never
+// readMethod takes exactly one method. A scan that we cannot do is never
 // replaced by one that we can.
 func (w *words) readMethod(o *options) error {
 	for _, p := range w.ping {
@@ -129,15 +130,12 @@ func (w *words) readMethod(o *options) error {
 			return fmt.Errorf("-P%s cannot be honoured: hosts are never pinged first, which is what -Pn says", p)
 		}
 	}
-	o.method = method.ByLetter('S')
-	if len(w.methods) == 0 {
-		return nil
-	}
+	o.method, o.methodAsked = method.ByLetter('S'), len(w.methods) > 0
 	for i, letters := range w.methods {
 		if len(letters) == 1 {
 			o.method = method.ByLetter(letters[0])
 		}
-		if len(letters) != 1 || o.method == nil || o.method == method.Connect {
+		if len(letters) != 1 || o.method == nil {
 			return fmt.Errorf("-s%s cannot be honoured: the methods are %s", letters, methods())
 		}
 		if i > 0 && letters != w.methods[0] {
@@ -150,7 +148,7 @@ func (w *words) readMethod(o *options) error {
 // methods lists the methods for a message.
 func methods() string {
 	var b strings.Builder
-	for i, m := range method.Table {
+	for i, m := range method.All() {
 		if i > 0 {
 			b.WriteString(", ")
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"synoptic/internal/connect"
 	"synoptic/internal/netif"
 	"synoptic/internal/scan"
 )
@@ -89,10 +90,8 @@ func (a *app) command(code *int) *cobra.Command {
 // first probe is exitUsage.
 func (a *app) execute() (int, error) {
 	a.say.silent = a.opt.quiet || a.opt.statusJSON
-	if !a.opt.dryRun {
-		if err := checkPrivileges(a.opt.method); err != nil {
-			return exitUsage, err
-		}
+	if err := a.chooseMethod(); err != nil {
+		return exitUsage, err
 	}
 	scope, err := a.scope()
 	if err != nil {
@@ -105,7 +104,7 @@ func (a *app) execute() (int, error) {
 	if err != nil {
 		return exitUsage, err
 	}
-	network, path, err := a.connect(scope)
+	network, path, err := a.open(scope)
 	if err != nil {
 		return exitUsage, err
 	}
@@ -127,6 +126,9 @@ func (a *app) execute() (int, error) {
 	out.close()
 
 	r := report{Summary: summary, scope: scope, path: path, opt: a.opt}
+	if c, ok := network.(*connect.Prober); ok {
+		r.unrouted = c.Unrouted()
+	}
 	// A fault ends the context as well.
 	r.Interrupted = a.signals.interrupted()
 	r.code, err = r.verdict(err, out)
@@ -134,8 +136,8 @@ func (a *app) execute() (int, error) {
 	return r.code, err
 }
 
-// connect finds the way to the targets and opens it.
-func (a *app) connect(scope *scope) (*scan.Network, *netif.Path, error) {
+// dial finds the way to the targets and opens it.
+func (a *app) dial(scope *scope) (prober, *netif.Path, error) {
 	path, err := netif.Resolve(a.signals.ctx, scope.plan.Targets(), a.opt.path)
 	if err != nil {
 		return nil, nil, err
