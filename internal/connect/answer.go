@@ -2,6 +2,7 @@ package connect
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -93,4 +94,17 @@ func parseRejection(control []byte) (r rejection, ok bool) {
 		control = control[min(unix.CmsgSpace(size-unix.SizeofCmsghdr), len(control)):]
 	}
 	return r, false
+}
+
+// localhost stands for this machine as the one that rejects a connection.
+func localhost(target netip.Addr) netip.Addr {
+	if target.Is4() {
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	return netip.IPv6Loopback()
+}
+
+// refusal words what is refused.
+func refusal(target netip.AddrPort, e unix.Errno) error {
+	return fmt.Errorf("connect to %v: %w: a local firewall rule or route refuses it", target, e)
 }

@@ -29,8 +29,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"synoptic/internal/cookie"
+	"synoptic/internal/method"
 	"synoptic/internal/plan"
 	"synoptic/internal/scan"
+	"synoptic/rx"
 	"synoptic/tx"
 )
 
@@ -54,13 +56,15 @@ const spareFiles = 32
 // Prober implements scan.Prober for one scan.
 type Prober struct {
 	options Options
-	table   *table
-	epoll   int
-	wake    int // an eventfd in the epoll set: the receiver is to look up
+	limit   int // of connections in flight
+	lanes   []*lane
+	full    chan []rx.Reply
+	free    chan []rx.Reply
 
 	plan     *plan.Plan
+	method   *method.Method
 	wait     time.Duration // scan.Config's
-	began    time.Time     // slots count from here
+	began    time.Time     // the clock of slots
 	largest  atomic.Int64  // ns, of the round trips
 	unrouted atomic.Uint64
 	counts   struct{ generated, sent, refused, received atomic.Uint64 }
@@ -69,48 +73,38 @@ type Prober struct {
 // New prepares for connections; it fails where no socket can be made as the
 // options want it.
 func New(o Options) (*Prober, error) {
-	p := &Prober{options: o, epoll: -1, wake: -1, began: time.Now()}
-	for _, family := range []struct {
-		wanted bool
-		six    bool
-	}{{o.IPv4, false}, {o.IPv6, true}} {
-		if !family.wanted {
+	p := &Prober{options: o, began: time.Now()}
+	for _, six := range []bool{false, true} {
+		if !six && !o.IPv4 || six && !o.IPv6 {
 			continue
 		}
-		fd, err := p.options.open(family.six)
+		fd, err := p.options.open(six)
 		if err != nil {
 			return nil, err
 		}
 		unix.Close(fd)
 	}
-	// The runtime has raised the soft limit to the hard one (os.init, Go 1.19).
+	// The runtime has raised the soft limit to the hard one (package os, init).
 	var files unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
 		return nil, fmt.Errorf("read the limit of open files: %w", err)
 	}
-	p.table = newTable(max(1, min(maxSlots, int(min(files.Cur, 2*maxSlots))-spareFiles)))
-	var err error
-	if p.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
-		return nil, fmt.Errorf("watch connections: %w", err)
-	}
-	if p.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err == nil {
-		err = unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, p.wake, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: -1})
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("watch connections: %w", err), p.Close())
+	p.limit = min(maxSlots, int(min(files.Cur, 2*maxSlots))-spareFiles)
+	for range o.Senders {
+		l, err := newLane(p)
+		if err != nil {
+			return nil, errors.Join(err, p.Close())
+		}
+		p.lanes = append(p.lanes, l)
 	}
 	return p, nil
 }
 
 // Close ends all connections. It is for after the scan.
 func (p *Prober) Close() error {
-	p.table.close()
 	var errs []error
-	for _, fd := range []*int{&p.wake, &p.epoll} {
-		if *fd >= 0 {
-			errs = append(errs, unix.Close(*fd))
-			*fd = -1
-		}
+	for _, l := range p.lanes {
+		errs = append(errs, l.close())
 	}
 	return errors.Join(errs...)
 }
@@ -125,8 +119,22 @@ func (p *Prober) Senders(rate float64) int { return plan.Senders(rate, p.options
 // Start implements scan.Prober. The key has no use here: that an answer is ours
 // is the system's business.
 func (p *Prober) Start(cfg scan.Config, _ cookie.Key, pacer *tx.Pacer) (scan.Sender, scan.Receiver) {
-	p.plan, p.wait = cfg.Plan, cfg.Wait
-	return &senders{prober: p, pacer: pacer, count: p.Senders(cfg.Rate)}, newReceiver(p, cfg.Method)
+	p.plan, p.method, p.wait = cfg.Plan, cfg.Method, cfg.Wait
+	users := p.Senders(cfg.Rate)
+	for _, idle := range p.lanes[users:] {
+		idle.close()
+	}
+	p.lanes = p.lanes[:users]
+	batches := 4 + 4*users
+	p.full, p.free = make(chan []rx.Reply, batches), make(chan []rx.Reply, batches)
+	for range batches {
+		p.free <- make([]rx.Reply, 0, batchLen)
+	}
+	for _, l := range p.lanes {
+		l.slots = newSlots(max(1, p.limit/users))
+		l.batch = <-p.free
+	}
+	return &senders{p, pacer}, receivers{p}
 }
 
 // Prepare implements scan.Prober: the system resolves neighbours.
@@ -141,6 +149,16 @@ func (p *Prober) Dropped() (ring, kernel uint64, err error) { return 0, 0, nil }
 // patience is how long a connection is waited for when its slot is needed.
 func (p *Prober) patience() time.Duration {
 	return scan.Patience(time.Duration(p.largest.Load()), p.wait)
+}
+
+// learn notes a round trip.
+func (p *Prober) learn(rtt time.Duration) {
+	for {
+		largest := p.largest.Load()
+		if int64(rtt) <= largest || p.largest.CompareAndSwap(largest, int64(rtt)) {
+			return
+		}
+	}
 }
 
 // now is the time of slots.

@@ -1,6 +1,7 @@
 package connect
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -99,10 +100,13 @@ func sockaddr(ap netip.AddrPort) unix.Sockaddr {
 	return &unix.SockaddrInet6{Port: int(ap.Port()), Addr: ap.Addr().As16()}
 }
 
-// dialer calls connect(2) without allocating.
+// dialer calls connect(2) and getsockname(2) without allocating.
 type dialer struct {
 	four unix.SockaddrInet4
 	six  unix.SockaddrInet6
+
+	name    [unix.SizeofSockaddrInet6]byte
+	nameLen uint32
 }
 
 // connect starts a connection, or tells how a started one went: 0 when it is
@@ -117,7 +121,11 @@ func (d *dialer) connect(fd int, to netip.AddrPort) unix.Errno {
 		d.six.Port, d.six.Addr = int(to.Port()), to.Addr().As16()
 		err = unix.Connect(fd, &d.six)
 	}
-	errno, _ := err.(unix.Errno)
+	return errnoOf(err)
+}
+
+func errnoOf(err error) unix.Errno {
+	errno, _ := errors.AsType[unix.Errno](err)
 	return errno
 }
 
@@ -129,13 +137,37 @@ func disconnect(fd int) {
 	unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&unspecified)), unix.SizeofSockaddrInet4)
 }
 
-// watch arms a slot in an epoll set for one event, which carries the slot's
-// number and life.
-func watch(epoll int, s *slot, i int32) error {
-	event := unix.EpollEvent{Events: unix.EPOLLOUT | unix.EPOLLONESHOT, Fd: i, Pad: int32(s.life)}
-	op := unix.EPOLL_CTL_MOD
-	if !s.watched {
-		s.watched, op = true, unix.EPOLL_CTL_ADD
+// withItself tells whether an open connection is with itself.
+func (d *dialer) withItself(fd int, to netip.AddrPort) bool {
+	d.nameLen = uint32(len(d.name))
+	_, _, errno := unix.RawSyscall(unix.SYS_GETSOCKNAME, uintptr(fd), uintptr(unsafe.Pointer(&d.name)), uintptr(unsafe.Pointer(&d.nameLen)))
+	if errno != 0 {
+		return false
 	}
-	return unix.EpollCtl(epoll, op, s.fd, &event)
+	// struct sockaddr_in and sockaddr_in6: the port at 2, the address at 4 or 8.
+	addr := netip.AddrFrom16([16]byte(d.name[8:]))
+	if to.Addr().Is4() {
+		addr = netip.AddrFrom4([4]byte(d.name[4:]))
+	}
+	return to == netip.AddrPortFrom(addr, binary.BigEndian.Uint16(d.name[2:]))
+}
+
+// queue reads error queues.
+type queue struct {
+	msg     unix.Msghdr
+	control [controlLen]byte
+}
+
+// read takes an ICMP error out of a socket's error queue.
+func (q *queue) read(fd int) (rejection, bool) {
+	for {
+		q.msg = unix.Msghdr{Control: &q.control[0], Controllen: controlLen}
+		_, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&q.msg)), unix.MSG_ERRQUEUE)
+		if errno != 0 {
+			return rejection{}, false
+		}
+		if r, ok := parseRejection(q.control[:q.msg.Controllen]); ok {
+			return r, true
+		}
+	}
 }
