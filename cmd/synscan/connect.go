@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"runtime"
 
 	"synoptic/internal/connect"
 	"synoptic/internal/method"
@@ -41,10 +42,13 @@ func (a *app) open(scope *scope) (prober, *netif.Path, error) {
 	if a.opt.method != method.Connect {
 		return a.dial(scope)
 	}
-	targets, path := scope.plan.Targets(), a.opt.path
+	targets, path, senders := scope.plan.Targets(), a.opt.path, a.opt.senders
+	if a.opt.autoSenders {
+		senders = runtime.GOMAXPROCS(0) // which take most answers themselves
+	}
 	p, err := connect.New(connect.Options{
 		IPv4: targets.Has4(), IPv6: targets.Has6(), Interface: path.Interface, Source4: path.Source4, Source6: path.Source6,
-		SourcePort: a.opt.sourcePort, TTL: a.opt.ttl, Senders: a.opt.senders,
+		SourcePort: a.opt.sourcePort, TTL: a.opt.ttl, Senders: senders,
 	})
 	if err != nil {
 		return nil, nil, err

@@ -27,13 +27,14 @@ type options struct {
 	methodAsked       bool // and not the default
 	confirmed         uint128.Uint128
 
-	rate      float64 // 0: unlimited
-	retries   int     // autoRetries: chosen by the size of the scan
-	wait      time.Duration
-	seed      uint64
-	shard     plan.Shard
-	maxProbes uint64 // 0: all
-	senders   int
+	rate        float64 // 0: unlimited
+	retries     int     // autoRetries: chosen by the size of the scan
+	wait        time.Duration
+	seed        uint64
+	shard       plan.Shard
+	maxProbes   uint64 // 0: all
+	senders     int
+	autoSenders bool // the number is the default
 
 	path       netif.Options
 	sourcePort uint16 // 0: chosen
@@ -183,8 +184,8 @@ func (w *words) readSpeed(o *options) (err error) {
 			return err
 		}
 	}
-	o.senders = defaultSenders()
-	if w.senders != "" {
+	o.senders, o.autoSenders = defaultSenders(), w.senders == ""
+	if !o.autoSenders {
 		o.senders, err = parseInt("--senders", w.senders, 1, maxSenders)
 	}
 	return err
