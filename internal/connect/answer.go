@@ -32,9 +32,9 @@ func remedy(e unix.Errno) string {
 	return "this machine has no memory for connections, scan again with a lower --rate"
 }
 
-// refused tells that starting a connection failed in a way that no target has a
-// part in: a policy route or a security module (EACCES, EPERM), a blackhole
-// route, or a link-local address without an interface (EINVAL).
+// refused tells that a connection failed in a way that no target has a part in:
+// a policy route or a security module (EACCES, EPERM), a blackhole route, or a
+// link-local address without an interface (EINVAL).
 func refused(e unix.Errno) bool {
 	return e == unix.EPERM || e == unix.EACCES || e == unix.EINVAL
 }
@@ -47,9 +47,9 @@ func verdict(m *method.Method, e unix.Errno) (method.Verdict, bool) {
 		return method.Verdict{State: result.Open, Reason: result.SynAck}, true
 	case unix.ECONNREFUSED:
 		return method.Verdict{State: m.Reset, Reason: result.ConnRefused}, true
-	case unix.EHOSTUNREACH, unix.EHOSTDOWN:
+	case unix.EHOSTUNREACH:
 		return method.Verdict{State: result.Filtered, Reason: result.HostUnreach}, true
-	case unix.ENETUNREACH, unix.ENETDOWN:
+	case unix.ENETUNREACH:
 		return method.Verdict{State: result.Filtered, Reason: result.NetUnreach}, true
 	}
 	return method.Verdict{}, false
@@ -104,7 +104,13 @@ func localhost(target netip.Addr) netip.Addr {
 	return netip.IPv6Loopback()
 }
 
-// refusal words what is refused.
-func refusal(target netip.AddrPort, e unix.Errno) error {
-	return fmt.Errorf("connect to %v: %w: a local firewall rule or route refuses it", target, e)
+// refusal words an error that ends the run.
+func refusal(target netip.AddrPort, err error) error {
+	switch e := errnoOf(err); {
+	case e == unix.EINVAL && target.Addr().IsLinkLocalUnicast():
+		return fmt.Errorf("connect to %v: a link-local address needs an interface: name it with -e", target)
+	case refused(e):
+		return fmt.Errorf("connect to %v: %w: a local firewall rule or route refuses it", target, err)
+	}
+	return fmt.Errorf("connect to %v: %w", target, err)
 }

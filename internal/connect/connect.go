@@ -56,10 +56,9 @@ const spareFiles = 32
 // Prober implements scan.Prober for one scan.
 type Prober struct {
 	options Options
-	limit   int // of connections in flight
 	lanes   []*lane
 	full    chan []rx.Reply
-	free    chan []rx.Reply
+	empty   chan []rx.Reply
 
 	plan     *plan.Plan
 	method   *method.Method
@@ -74,24 +73,14 @@ type Prober struct {
 // options want it.
 func New(o Options) (*Prober, error) {
 	p := &Prober{options: o, began: time.Now()}
-	for _, six := range []bool{false, true} {
-		if !six && !o.IPv4 || six && !o.IPv6 {
-			continue
-		}
-		fd, err := p.options.open(six)
-		if err != nil {
-			return nil, err
-		}
-		unix.Close(fd)
-	}
 	// The runtime has raised the soft limit to the hard one (package os, init).
 	var files unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
 		return nil, fmt.Errorf("read the limit of open files: %w", err)
 	}
-	p.limit = min(maxSlots, int(min(files.Cur, 2*maxSlots))-spareFiles)
+	limit := min(maxSlots, int(min(files.Cur, 2*maxSlots))-spareFiles)
 	for range o.Senders {
-		l, err := newLane(p)
+		l, err := newLane(p, max(2, limit/o.Senders))
 		if err != nil {
 			return nil, errors.Join(err, p.Close())
 		}
@@ -126,13 +115,12 @@ func (p *Prober) Start(cfg scan.Config, _ cookie.Key, pacer *tx.Pacer) (scan.Sen
 	}
 	p.lanes = p.lanes[:users]
 	batches := 4 + 4*users
-	p.full, p.free = make(chan []rx.Reply, batches), make(chan []rx.Reply, batches)
+	p.full, p.empty = make(chan []rx.Reply, batches), make(chan []rx.Reply, batches)
 	for range batches {
-		p.free <- make([]rx.Reply, 0, batchLen)
+		p.empty <- make([]rx.Reply, 0, batchLen)
 	}
 	for _, l := range p.lanes {
-		l.slots = newSlots(max(1, p.limit/users))
-		l.batch = <-p.free
+		l.batch = <-p.empty
 	}
 	return &senders{p, pacer}, receivers{p}
 }

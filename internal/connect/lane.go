@@ -42,9 +42,10 @@ const (
 	lookAfter = 32
 )
 
-// newLane opens an epoll set.
-func newLane(p *Prober) (*lane, error) {
-	l := &lane{Prober: p, epoll: -1, wake: -1, freed: make(chan struct{}, 1)}
+// newLane opens an epoll set and a socket of each family, so that no lane is
+// without one where the others take what there is.
+func newLane(p *Prober, limit int) (*lane, error) {
+	l := &lane{Prober: p, epoll: -1, wake: -1, freed: make(chan struct{}, 1), slots: newSlots(limit)}
 	var err error
 	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err == nil {
 		l.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
@@ -53,9 +54,42 @@ func newLane(p *Prober) (*lane, error) {
 		err = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, l.wake, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: nobody})
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("watch connections: %w", err), l.close())
+		err = fmt.Errorf("watch connections: %w", err)
+	}
+	for _, six := range []bool{false, true} {
+		if wanted := !six && p.options.IPv4 || six && p.options.IPv6; !wanted || err != nil {
+			continue
+		}
+		i := l.slots.take(six, 0)
+		err = l.open(i, six)
+		l.slots.release(i)
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.close())
 	}
 	return l, nil
+}
+
+// open gives a slot a socket of a family.
+func (l *lane) open(i int32, six bool) error {
+	s := &l.slots.all[i]
+	if s.fd >= 0 {
+		unix.Close(s.fd)
+	}
+	var err error
+	if s.fd, err = l.options.open(six); err != nil {
+		return err
+	}
+	s.six = six
+	// Edge-triggered: the set hears of every change, and the socket of a free
+	// slot is no event for ever.
+	event := unix.EpollEvent{Events: unix.EPOLLOUT | unix.EPOLLET, Fd: i}
+	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, s.fd, &event); err != nil {
+		unix.Close(s.fd)
+		s.fd = -1
+		return fmt.Errorf("watch connections: %w", err)
+	}
+	return nil
 }
 
 // end passes on what is left and closes the sockets.
@@ -114,82 +148,74 @@ func (l *lane) begin(ctx context.Context, a attempt) error {
 	a.target = l.plan.At(a.pos)
 	six := !a.target.Addr().Is4()
 	var lacking time.Duration // since when, or 0
-	for {
-		if l.over || ctx.Err() != nil {
-			return errEnded
-		}
+	for !l.over && ctx.Err() == nil {
 		a.began = l.now()
 		patience := l.patience()
 		i := l.slots.take(six, a.began-patience)
 		if i == nobody {
+			lacking = 0
 			left := l.slots.all[l.slots.oldest].began + patience - a.began
 			if err := l.pause(ctx, min(max(left, time.Millisecond), 20*time.Millisecond)); err != nil {
 				return err
 			}
 			continue
 		}
-		s := &l.slots.all[i]
-		s.attempt = a
 		l.counts.generated.Add(1)
-		errno := l.start(s, i, six)
-		if !shortage(errno) && !refused(errno) {
-			l.counts.sent.Add(1)
-			if errno != 0 { // the system did not even try
-				if errno == unix.ENETUNREACH {
-					l.unrouted.Add(1)
-				}
-				v, from, says := l.verdict(errno, s.target)
-				l.conclude(i, v, from, says)
-			}
-			return nil
+		errno, err := l.start(i, a)
+		if !shortage(errno) {
+			return err
 		}
 		l.counts.refused.Add(1)
-		if s.fd < 0 {
+		if l.slots.all[i].fd < 0 {
 			l.slots.discard(i)
 		} else {
 			l.slots.release(i)
 		}
-		switch {
-		case refused(errno):
-			return refusal(a.target, errno)
-		case lacking == 0:
+		if lacking == 0 {
 			lacking = a.began
-		case a.began-lacking > giveUpAfter:
+		} else if a.began-lacking > giveUpAfter {
 			return fmt.Errorf("connect to %v: %w for %v: %s", a.target, errno, giveUpAfter, remedy(errno))
 		}
 		if err := l.pause(ctx, time.Millisecond); err != nil {
 			return err
 		}
 	}
+	return errEnded
 }
 
-// start starts a slot's connection. It returns 0 if that is on its way.
-func (l *lane) start(s *slot, i int32, six bool) unix.Errno {
-	if s.fd < 0 || s.six != six {
-		if s.fd >= 0 {
-			unix.Close(s.fd)
-		}
-		var err error
-		s.six = six
-		if s.fd, err = l.options.open(six); err == nil {
-			// Edge-triggered: the set hears of every change, and the socket of
-			// a free slot is no event for ever.
-			event := unix.EpollEvent{Events: unix.EPOLLOUT | unix.EPOLLET, Fd: i}
-			err = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, s.fd, &event)
-		}
-		if err != nil {
-			return errnoOf(err)
-		}
+// start starts a taken slot's connection. With a shortage the slot is still
+// taken, with an error it is free.
+func (l *lane) start(i int32, a attempt) (shortageOf unix.Errno, err error) {
+	s := &l.slots.all[i]
+	s.attempt = a
+	if six := !a.target.Addr().Is4(); s.fd < 0 || s.six != six {
+		err = l.open(i, six)
 	}
-	if s.target.Addr().IsUnspecified() {
-		return unix.ENETUNREACH // and not this machine, which is what connect(2) makes of it
+	if err == nil {
+		err = l.dialer.connect(s.fd, a.target)
 	}
-	errno := l.dialer.connect(s.fd, s.target)
+	errno := errnoOf(err)
+	if shortage(errno) {
+		return errno, nil
+	}
 	if errno == unix.EINPROGRESS {
+		l.counts.sent.Add(1)
 		l.slots.fly(i)
-		return 0
+		return 0, nil
 	}
-	return errno
+	// The system did not even try.
+	v, from, says := l.verdict(errno, a.target)
+	if !says {
+		l.counts.refused.Add(1)
+		l.slots.release(i)
+		return 0, refusal(a.target, err)
+	}
+	l.counts.sent.Add(1)
+	if errno == unix.ENETUNREACH {
+		l.unrouted.Add(1)
+	}
+	l.conclude(i, v, from)
+	return 0, nil
 }
 
 // pause waits without the lock, for some time or until a slot is free.
@@ -208,6 +234,17 @@ func (l *lane) pause(ctx context.Context, d time.Duration) error {
 	case <-timer.C:
 	}
 	return nil
+}
+
+// giveUp gives up all connections that are on their way.
+func (l *lane) giveUp() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := l.slots.oldest; i != nobody; i = l.slots.oldest {
+		disconnect(l.slots.all[i].fd)
+		l.slots.land(i)
+		l.slots.release(i)
+	}
 }
 
 // look takes the answers that are there.
@@ -236,24 +273,27 @@ func (l *lane) take(events []unix.EpollEvent) error {
 // it.
 func (l *lane) ask(i int32) error {
 	s := &l.slots.all[i]
-	errno := l.dialer.connect(s.fd, s.target)
+	errno := errnoOf(l.dialer.connect(s.fd, s.target))
 	if errno == 0 && l.dialer.withItself(s.fd, s.target) {
 		if l.repeat(s) {
 			return nil
 		}
 		errno = unix.ECONNREFUSED
 	}
-	v, from, says := method.Verdict{}, netip.Addr{}, false
+	var v method.Verdict
+	var from netip.Addr
+	var rejected, says bool
 	if errno != 0 {
-		if e, ok := l.queue.read(s.fd); ok {
+		var e rejection
+		if e, rejected = l.queue.read(s.fd); rejected {
 			v, says = method.ICMP(e.ipv6, e.kind, e.code)
 			from = e.from
 		}
 	}
 	switch {
-	case says:
-	case errno == unix.EALREADY:
+	case !says && errno == unix.EALREADY:
 		return nil
+	case rejected:
 	case refused(errno):
 		return refusal(s.target, errno)
 	default:
@@ -263,7 +303,11 @@ func (l *lane) ask(i int32) error {
 		disconnect(s.fd)
 	}
 	l.slots.land(i)
-	l.conclude(i, v, from, says)
+	if says {
+		l.conclude(i, v, from)
+	} else {
+		l.free(i)
+	}
 	return nil
 }
 
@@ -295,17 +339,19 @@ func (l *lane) verdict(errno unix.Errno, target netip.AddrPort) (v method.Verdic
 	return v, from, says
 }
 
-// conclude ends a slot's attempt, with a reply if that says something.
-func (l *lane) conclude(i int32, v method.Verdict, from netip.Addr, says bool) {
-	s := &l.slots.all[i]
+// free makes a slot free and tells the sender.
+func (l *lane) free(i int32) {
 	l.slots.release(i)
 	select {
 	case l.freed <- struct{}{}:
 	default:
 	}
-	if !says {
-		return
-	}
+}
+
+// conclude ends a slot's attempt with a reply.
+func (l *lane) conclude(i int32, v method.Verdict, from netip.Addr) {
+	l.free(i)
+	s := &l.slots.all[i]
 	reply := rx.Reply{Time: time.Now().UnixNano(), Pos: s.pos, Try: s.try, Target: s.target, Verdict: v}
 	if from.IsValid() && from != s.target.Addr() {
 		// How long somebody on the way tried to reach the target is no round trip.
@@ -324,6 +370,6 @@ func (l *lane) conclude(i int32, v method.Verdict, from netip.Addr, says bool) {
 func (l *lane) flush() {
 	if len(l.batch) > 0 {
 		l.full <- l.batch
-		l.batch = <-l.free
+		l.batch = <-l.empty
 	}
 }

@@ -196,14 +196,16 @@ func TestRetries(t *testing.T) {
 	cfg.Open, cfg.Closed = respond.Fraction(1, 2), respond.Fraction(1, 2)
 	cfg.LoseShare, cfg.LoseTries = respond.Whole, 1
 	l := lab.New(t, lab.Config{Here: true, Respond: &cfg})
-	for retries, found := range []uint64{0, 1000} {
-		if err := l.Responder.Reset(); err != nil {
-			t.Fatal(err)
-		}
-		// The system's own repetition comes after a second.
-		_, sum := run(t, scan.Config{Plan: newPlan(t, "1-1000", "10.1.2.3"), Retries: retries, Wait: 500 * time.Millisecond}, Options{})
-		if sum.Open+sum.Answered != found || sum.Sent != uint64(1000*(retries+1)) {
-			t.Errorf("%d retries: %+v", retries, sum)
+	for _, o := range []Options{{}, {SourcePort: 31000}} {
+		for retries, found := range []uint64{0, 1000} {
+			if err := l.Responder.Reset(); err != nil {
+				t.Fatal(err)
+			}
+			// The system's own repetition comes after a second.
+			_, sum := run(t, scan.Config{Plan: newPlan(t, "1-1000", "10.1.2.3"), Retries: retries, Wait: 500 * time.Millisecond}, o)
+			if sum.Open+sum.Answered != found || sum.Sent != uint64(1000*(retries+1)) || sum.Refused > 0 {
+				t.Errorf("%+v, %d retries: %+v", o, retries, sum)
+			}
 		}
 	}
 }

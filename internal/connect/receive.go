@@ -26,7 +26,7 @@ type receivers struct{ *Prober }
 func (r receivers) Replies() <-chan []rx.Reply { return r.full }
 
 // Release implements scan.Receiver.
-func (r receivers) Release(batch []rx.Reply) { r.free <- batch[:0] }
+func (r receivers) Release(batch []rx.Reply) { r.empty <- batch[:0] }
 
 // Stats implements scan.Receiver: what the system tells of our connections is
 // always valid.
@@ -57,7 +57,16 @@ func (r receivers) Run(ctx context.Context) error {
 
 // receive takes the answers that the sender does not see.
 func (l *lane) receive(ctx context.Context) error {
-	defer context.AfterFunc(ctx, func() { unix.Write(l.wake, []byte{7: 1}) })()
+	woken := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		unix.Write(l.wake, []byte{7: 1})
+		close(woken)
+	})
+	defer func() {
+		if !stop() {
+			<-woken
+		}
+	}()
 	var events [eventsLen]unix.EpollEvent
 	pending := false // there is something in the batch
 	for {
@@ -69,13 +78,16 @@ func (l *lane) receive(ctx context.Context) error {
 			wait = int(batchTime.Milliseconds())
 		}
 		n, err := unix.EpollWait(l.epoll, events[:], wait)
-		if err != nil && err != unix.EINTR {
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
 			return fmt.Errorf("watch connections: %w", err)
 		}
-		if pending, err = l.receiveEvents(events[:max(n, 0)]); err != nil {
+		if pending, err = l.receiveEvents(events[:n]); err != nil {
 			return err
 		}
-		if ended && n <= 0 {
+		if ended && n == 0 {
 			return nil
 		}
 	}

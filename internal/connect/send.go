@@ -26,6 +26,12 @@ func (s *senders) Stats() tx.Stats {
 
 // Run implements scan.Sender.
 func (s *senders) Run(ctx context.Context, spans tx.Spans) error {
+	if s.options.SourcePort != 0 {
+		// Those of the last try hold the pairs of ports that this one needs.
+		for _, l := range s.lanes {
+			l.giveUp()
+		}
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var running sync.WaitGroup

@@ -109,19 +109,19 @@ type dialer struct {
 	nameLen uint32
 }
 
-// connect starts a connection, or tells how a started one went: 0 when it is
+// connect starts a connection, or tells how a started one went: nil when it is
 // open, EALREADY while it is on its way, or an error, and then the socket is
 // disconnected (__inet_stream_connect, net/ipv4/af_inet.c).
-func (d *dialer) connect(fd int, to netip.AddrPort) unix.Errno {
-	var err error
+func (d *dialer) connect(fd int, to netip.AddrPort) error {
+	if to.Addr().IsUnspecified() {
+		return unix.ENETUNREACH // and not this machine, which is what connect(2) makes of it
+	}
 	if to.Addr().Is4() {
 		d.four.Port, d.four.Addr = int(to.Port()), to.Addr().As4()
-		err = unix.Connect(fd, &d.four)
-	} else {
-		d.six.Port, d.six.Addr = int(to.Port()), to.Addr().As16()
-		err = unix.Connect(fd, &d.six)
+		return unix.Connect(fd, &d.four)
 	}
-	return errnoOf(err)
+	d.six.Port, d.six.Addr = int(to.Port()), to.Addr().As16()
+	return unix.Connect(fd, &d.six)
 }
 
 func errnoOf(err error) unix.Errno {
