@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"runtime"
 
 	"synoptic/internal/connect"
@@ -52,6 +53,13 @@ func (a *app) open(scope *scope) (prober, *netif.Path, error) {
 	})
 	if err != nil {
 		return nil, nil, err
+	}
+	if a.opt.verbose {
+		by := "as the system routes"
+		if path.Interface != "" {
+			by = "by " + path.Interface
+		}
+		a.say.note(fmt.Sprintf("connecting %s, at most %s at a time, seed %d", by, count(uint64(p.Limit())), a.opt.seed))
 	}
 	return p, &netif.Path{}, nil
 }

@@ -70,7 +70,7 @@ func (r *report) String() string {
 	row("results", "%s open, %s %s, %s rejected by ICMP, %s; %s answered",
 		count(r.Open), count(r.Answered), answered, count(r.Rejected), silent, number(r.HostsAlive, "address"))
 	if connections {
-		row("connected", "%s = %s begun + %s refused by this machine for want of something; %s a second", number(r.Generated, "attempt"), count(r.Sent), count(r.Refused), count(uint64(r.Rate)))
+		row("connected", "%s = %s begun + %s put off by this machine; %s a second", number(r.Generated, "attempt"), count(r.Sent), count(r.Refused), count(uint64(r.Rate)))
 		row("answered", "%s = %s valid + %s duplicate", number(r.Received, "attempt"), count(r.Valid), count(r.Duplicate+r.OutOfPlan))
 	} else {
 		row("sent", "%s generated = %s sent + %s refused; %s packets/s", count(r.Generated), count(r.Sent), count(r.Refused), count(uint64(r.Rate)))
@@ -139,7 +139,7 @@ func (r *report) warnings() []string {
 		lines = append(lines, fmt.Sprintf("%s reset every port, as Windows and many routers do whatever the port's state: only -sS can tell which are open", number(n, "address")))
 	}
 	if r.unrouted > 0 {
-		lines = append(lines, fmt.Sprintf("%s ended at once, because this machine has no route to the target: they are called filtered, net-unreach", number(r.unrouted, "connection")))
+		lines = append(lines, number(r.unrouted, "connection")+" ended at once, because this machine has no route to the target: filtered, net-unreach")
 	}
 	if r.path.SourceForeign {
 		lines = append(lines, "the source address is not this machine's: answers went to its owner")

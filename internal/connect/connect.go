@@ -98,6 +98,15 @@ func (p *Prober) Close() error {
 	return errors.Join(errs...)
 }
 
+// Limit returns how many connections can be on their way at a time.
+func (p *Prober) Limit() int {
+	n := 0
+	for _, l := range p.lanes {
+		n += l.slots.limit
+	}
+	return n
+}
+
 // Unrouted returns how many attempts ended because this machine has no route to
 // the target.
 func (p *Prober) Unrouted() uint64 { return p.unrouted.Load() }

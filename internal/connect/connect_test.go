@@ -173,6 +173,34 @@ func TestAConnectionWithItselfIsNoOpenPort(t *testing.T) {
 	}
 }
 
+// A service that resets a connection at once was open all the same.
+func TestAResetAfterTheHandshakeIsNoClosedPort(t *testing.T) {
+	var ports []string
+	for range 20 {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close()
+		ports = append(ports, fmt.Sprint(listener.Addr().(*net.TCPAddr).Port))
+		go func() {
+			for {
+				c, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				c.(*net.TCPConn).SetLinger(0)
+				c.Close()
+			}
+		}()
+	}
+	for range 50 {
+		if _, sum := run(t, scan.Config{Plan: newPlan(t, strings.Join(ports, ","), "127.0.0.1")}, Options{}); sum.Open != 20 {
+			t.Fatalf("%+v", sum)
+		}
+	}
+}
+
 // What cannot be reached from here is filtered, this machine says so, and it is
 // no sign of life.
 func TestNoRoute(t *testing.T) {
