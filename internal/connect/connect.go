@@ -2,20 +2,20 @@
 // no privileges. It implements scan.Prober, so that plan, ledger, retries and
 // books are those of the raw methods.
 //
-//	1 a sender takes a slot, which is a socket that is used again and
-//	  again, and starts a connection without waiting           (send.go)
-//	2 it arms the slot in the epoll set; from then on the slot is the
-//	  receiver's                                               (table.go)
-//	3 the receiver asks the socket how it went, and its error queue who
-//	  said so (IP_RECVERR, ip(7))                              (receive.go)
-//	4 what that means is a Reply                               (answer.go)
+//	1 a sender takes a slot, which is a socket that is used again and again,
+//	  and starts a connection without waiting                  (slots.go, lane.go)
+//	2 the socket's epoll set tells that something has happened; the sender looks
+//	  now and then, a receiver waits for the rest              (send.go, receive.go)
+//	3 whoever hears of it asks the socket how it went, and its error queue who
+//	  said so (IP_RECVERR, ip(7))                              (socket.go)
+//	4 what that means is a reply                               (answer.go)
 //	5 the socket is disconnected, which resets an open connection and leaves
-//	  nothing in TIME_WAIT, and the slot is free again         (socket.go)
+//	  nothing in TIME_WAIT, and the slot is free again
 //
-// A socket costs its set-up once and not once a probe: two connect(2), one
-// epoll_ctl(2) and one recvmsg(2) find a closed port. Nothing allocates per
-// probe. A slot whose connection is not answered is given up only when it is
-// needed for another, and the system repeats its SYN after a second.
+// A socket costs its set-up once and not once a probe: two connect(2) and one
+// recvmsg(2) find a closed port. Nothing allocates per probe. A connection that
+// is not answered is given up only when its slot is needed, so the system sends
+// its SYN again after 1, 3 and 7 s, if the scan lasts that long.
 package connect
 
 import (

@@ -60,7 +60,7 @@ func newLane(p *Prober, limit int) (*lane, error) {
 		if wanted := !six && p.options.IPv4 || six && p.options.IPv6; !wanted || err != nil {
 			continue
 		}
-		i := l.slots.take(six, 0)
+		i := l.slots.take(six)
 		err = l.open(i, six)
 		l.slots.release(i)
 	}
@@ -150,37 +150,76 @@ func (l *lane) begin(ctx context.Context, a attempt) error {
 	var lacking time.Duration // since when, or 0
 	for !l.over && ctx.Err() == nil {
 		a.began = l.now()
-		patience := l.patience()
-		i := l.slots.take(six, a.began-patience)
-		if i == nobody {
-			lacking = 0
-			left := l.slots.all[l.slots.oldest].began + patience - a.began
-			if err := l.pause(ctx, min(max(left, time.Millisecond), 20*time.Millisecond)); err != nil {
+		errno := unix.Errno(0)
+		if i := l.slots.take(six); i != nobody {
+			l.counts.generated.Add(1)
+			var err error
+			if errno, err = l.start(i, a); !shortage(errno) {
 				return err
 			}
-			continue
+			l.counts.refused.Add(1)
+			if l.slots.all[i].fd < 0 {
+				l.slots.discard(i)
+			} else {
+				l.slots.release(i)
+			}
 		}
-		l.counts.generated.Add(1)
-		errno, err := l.start(i, a)
-		if !shortage(errno) {
-			return err
-		}
-		l.counts.refused.Add(1)
-		if l.slots.all[i].fd < 0 {
-			l.slots.discard(i)
-		} else {
-			l.slots.release(i)
-		}
-		if lacking == 0 {
+		switch {
+		case errno == 0:
+			lacking = 0
+		case lacking == 0:
 			lacking = a.began
-		} else if a.began-lacking > giveUpAfter {
+		case a.began-lacking > giveUpAfter:
 			return fmt.Errorf("connect to %v: %w for %v: %s", a.target, errno, giveUpAfter, remedy(errno))
 		}
-		if err := l.pause(ctx, time.Millisecond); err != nil {
+		if err := l.makeRoom(ctx, errno != 0); err != nil {
 			return err
 		}
 	}
 	return errEnded
+}
+
+// makeRoom gives up the oldest connection, or waits until that may be done or
+// something else may help.
+func (l *lane) makeRoom(ctx context.Context, short bool) error {
+	if err := l.look(); err != nil {
+		return err
+	}
+	left := time.Millisecond // nothing is on its way: it is another's to make room
+	if i := l.slots.oldest; i != nobody {
+		left = l.slots.all[i].began + l.patience() - l.now()
+		if left <= 0 {
+			return l.giveUp(i)
+		}
+	}
+	if short {
+		left = min(left, time.Millisecond)
+	}
+	l.pause(ctx, min(left, 20*time.Millisecond))
+	return nil
+}
+
+// giveUp gives up a connection, unless it has been answered by now.
+func (l *lane) giveUp(i int32) error {
+	if err := l.ask(i); err != nil || !l.slots.all[i].flying {
+		return err
+	}
+	disconnect(l.slots.all[i].fd)
+	l.slots.land(i)
+	l.slots.release(i)
+	return nil
+}
+
+// giveUpAll gives up every connection.
+func (l *lane) giveUpAll() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for l.slots.oldest != nobody {
+		if err := l.giveUp(l.slots.oldest); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // start starts a taken slot's connection. With a shortage the slot is still
@@ -219,10 +258,7 @@ func (l *lane) start(i int32, a attempt) (shortageOf unix.Errno, err error) {
 }
 
 // pause waits without the lock, for some time or until a slot is free.
-func (l *lane) pause(ctx context.Context, d time.Duration) error {
-	if err := l.look(); err != nil {
-		return err
-	}
+func (l *lane) pause(ctx context.Context, d time.Duration) {
 	l.flush()
 	l.mu.Unlock()
 	defer l.mu.Lock()
@@ -232,18 +268,6 @@ func (l *lane) pause(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 	case <-l.freed:
 	case <-timer.C:
-	}
-	return nil
-}
-
-// giveUp gives up all connections that are on their way.
-func (l *lane) giveUp() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for i := l.slots.oldest; i != nobody; i = l.slots.oldest {
-		disconnect(l.slots.all[i].fd)
-		l.slots.land(i)
-		l.slots.release(i)
 	}
 }
 

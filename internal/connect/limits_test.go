@@ -41,7 +41,7 @@ func leave(t *testing.T, n int) {
 			f.Close()
 		}
 	})
-	for range n {
+	for range min(n, len(files)) {
 		files[len(files)-1].Close()
 		files = files[:len(files)-1]
 	}
@@ -86,28 +86,46 @@ func TestFewDescriptorsAreNoState(t *testing.T) {
 	allow(t, 200)
 	leave(t, 5)
 	sum, err := s.Run(t.Context(), sink)
-	if err != nil || sum.Refused == 0 || sum.Sent != 2022 || sum.Silent != 22 || len(sink.found) != 2000 {
+	if err != nil || sum.Refused == 0 || sum.Refused > 10 || sum.Sent != 2022 || sum.Silent != 22 || len(sink.found) != 2000 {
 		t.Fatalf("%d records, %+v, %v", len(sink.found), sum, err)
 	}
 	compare(t, l, p, 2, h.Addr4, sink.found)
 	compare(t, l, p, 2, h.Addr6, sink.found)
 }
 
-func TestNoDescriptorAtAllIsAnError(t *testing.T) {
+// A connection that is given up at once, because nothing is waited for, is asked
+// first: it may have been answered by then.
+func TestAnAnswerIsTakenBeforeItsSlot(t *testing.T) {
+	if !lab.InNamespace(t) {
+		return
+	}
+	l := lab.New(t, lab.Config{Here: true})
+	h := l.MustAddHost(t, lab.HostConfig{Rules: []lab.Rule{{Ports: []lab.Ports{{First: 1, Last: 2000}}, Verdict: lab.Drop}}})
+	allow(t, 64)
+	_, sum := run(t, scan.Config{Plan: newPlan(t, "1-10000", h.Addr4.String()), Wait: time.Nanosecond}, Options{})
+	if sum.Answered != 8000 || sum.Silent != 2000 {
+		t.Errorf("%+v", sum)
+	}
+}
+
+// With none left at all, the sockets that New has opened do; New without any is
+// an error.
+func TestNoDescriptorLeft(t *testing.T) {
 	if !lab.InNamespace(t) {
 		return
 	}
 	lab.New(t, lab.Config{Here: true})
-	s, _, sink := begin(t, scan.Config{Plan: newPlan(t, "1-1000", "127.0.0.1")}, Options{})
+	s, _, sink := begin(t, scan.Config{Plan: newPlan(t, "1-1000", "127.0.0.1", "::1")}, Options{})
 	allow(t, 200)
 	leave(t, 0)
-	begin := time.Now()
 	sum, err := s.Run(t.Context(), sink)
-	if err == nil || !strings.Contains(err.Error(), "too many open files for 5s: raise the limit of open files (ulimit -n)") {
-		t.Error(err)
+	if err != nil || sum.Refused == 0 || sum.Sent != 2000 || sum.Answered != 2000 {
+		t.Errorf("%+v, %v", sum, err)
 	}
-	if took := time.Since(begin); took > giveUpAfter+2*time.Second || sum.Sent+sum.Probed > 0 || len(sink.found) > 0 {
-		t.Errorf("took %v, %+v", took, sum)
+	leave(t, 2) // for the epoll set and its eventfd
+	_, err = New(Options{IPv4: true, Senders: 1})
+	if want := "open a socket: too many open files: raise the limit of open files (ulimit -n)"; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
 	}
 }
 
@@ -172,6 +190,16 @@ func TestOpenPortsLeaveNothingBehind(t *testing.T) {
 	if sum.Open != 2000 {
 		t.Errorf("%+v", sum)
 	}
+	// A connection that opens too late for the scan is only closed.
+	late, err := new(Options).open(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var d dialer
+	for to := netip.AddrPortFrom(h.Addr4, 1); d.connect(late, to) != nil; {
+		time.Sleep(time.Millisecond)
+	}
+	unix.Close(late)
 	if left := sockets(t); len(left) > 0 {
 		t.Errorf("%d connections are left, one in state %s", len(left), left[0])
 	}

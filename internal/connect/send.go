@@ -29,7 +29,9 @@ func (s *senders) Run(ctx context.Context, spans tx.Spans) error {
 	if s.options.SourcePort != 0 {
 		// Those of the last try hold the pairs of ports that this one needs.
 		for _, l := range s.lanes {
-			l.giveUp()
+			if err := l.giveUpAll(); err != nil {
+				return err
+			}
 		}
 	}
 	ctx, cancel := context.WithCancel(ctx)

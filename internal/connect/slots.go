@@ -59,10 +59,9 @@ func family(six bool) int {
 }
 
 // take returns a slot for a connection of a family, in this order: one that has
-// a socket of it, one that has none, one of the other family, the oldest flying
-// one if it began before a time, which then has to be disconnected. It returns
-// nobody if there is none.
-func (s *slots) take(six bool, before time.Duration) (i int32) {
+// a socket of it, one that has none, one of the other family. It returns nobody
+// if all are flying.
+func (s *slots) take(six bool) (i int32) {
 	own, other := &s.free[family(six)], &s.free[family(!six)]
 	switch {
 	case len(*own) > 0:
@@ -74,11 +73,6 @@ func (s *slots) take(six bool, before time.Duration) (i int32) {
 		return int32(s.used - 1)
 	case len(*other) > 0:
 		return pop(other)
-	case s.oldest != nobody && s.all[s.oldest].began < before:
-		i = s.oldest
-		s.land(i)
-		disconnect(s.all[i].fd)
-		return i
 	}
 	return nobody
 }

@@ -17,8 +17,11 @@ func (o *Options) open(six bool) (fd int, err error) {
 		domain = unix.AF_INET6
 	}
 	fd, err = unix.Socket(domain, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return -1, err
+	switch {
+	case shortage(errnoOf(err)):
+		return -1, fmt.Errorf("open a socket: %w: %s", err, remedy(errnoOf(err)))
+	case err != nil:
+		return -1, fmt.Errorf("open a socket: %w", err)
 	}
 	if err := o.set(fd, six); err != nil {
 		unix.Close(fd)
