@@ -28,9 +28,12 @@ var mayImport = map[string][]string{
 	"rx":               {"internal/plan", "internal/method", "internal/cookie", "internal/wire", "internal/result"},
 	"internal/scan": {"tx", "rx", "internal/ledger", "internal/plan", "internal/netif", "internal/result",
 		"internal/cookie", "internal/method", "internal/wire"},
-	"bpf/respond":  {"internal/siphash", "internal/wire"},
-	"internal/lab": {"bpf/respond", "internal/result"},
-	"cmd/synscan": {"internal/scan", "internal/target", "internal/output", "internal/result", "internal/netif",
+	// The system's connections are another way to probe, which scan does not
+	// know: it implements scan's Prober, and Start takes scan's Config.
+	"internal/connect": {"internal/scan", "tx", "rx", "internal/plan", "internal/method", "internal/result", "internal/cookie"},
+	"bpf/respond":      {"internal/siphash", "internal/wire"},
+	"internal/lab":     {"bpf/respond", "internal/result"},
+	"cmd/synscan": {"internal/scan", "internal/connect", "internal/target", "internal/output", "internal/result", "internal/netif",
 		"internal/plan", "internal/method"},
 	"cmd/synlab": {"internal/lab", "bpf/respond", "internal/target", "internal/result", "internal/output"},
 	"bench":      {},
@@ -46,6 +49,7 @@ var never = []struct {
 	{"rx", "synoptic/tx", "stateless means that both sides share the plan and the key, and nothing else"},
 	{"cmd/synscan", "synoptic/internal/lab", "nothing that is shipped carries the simulated network"},
 	{"cmd/synscan", "synoptic/detector", "a scanner is not a detector"},
+	{"internal/scan", "synoptic/internal/connect", "a scan does not choose how it probes"},
 	{"internal/scan", "github.com/spf13", "only cmd/ knows the command line"},
 }
 

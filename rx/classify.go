@@ -23,6 +23,9 @@ type Reply struct {
 	RTT      time.Duration // measured by the receive side itself; 0: see the span's send time
 }
 
+// NoRTT is the RTT of an answer that tells none.
+const NoRTT = time.Duration(-1)
+
 // Outcome says what a received packet was to the scan.
 type Outcome uint8
 

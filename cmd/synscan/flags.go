@@ -74,7 +74,7 @@ func (w *words) define(all *pflag.FlagSet) []group {
 	targets.StringVar(&w.confirm, "yes-really-scan", "", "confirm a scan of more than 10^9 addresses by their `NUMBER`")
 
 	method := newFlags()
-	method.StringArrayVarP(&w.methods, "scan", "s", nil, "send SYN, the default; or -sN NULL, -sF FIN, -sX XMAS, -sM Maimon, -sA ACK, -sW window; -sL lists the addresses and sends nothing")
+	method.StringArrayVarP(&w.methods, "scan", "s", nil, "send SYN, the default; or -sT connect, the default without privileges, -sN NULL, -sF FIN, -sX XMAS, -sM Maimon, -sA ACK, -sW window; -sL lists the addresses and sends nothing")
 	method.StringArrayVarP(&w.ping, "ping", "P", nil, "accepted: hosts are never pinged first")
 	method.BoolVarP(&w.noDNS, "no-dns", "n", false, "never turn addresses into names; the default")
 	method.BoolVarP(&w.resolve, "resolve", "R", false, "look up the names of the addresses in the results")
@@ -87,7 +87,7 @@ func (w *words) define(all *pflag.FlagSet) []group {
 	speed.StringVar(&w.seed, "seed", "", "choose the order of the probes by this `NUMBER` (random)")
 	speed.StringVar(&w.shard, "shard", "1/1", "do part `I/N` of the scan; all parts need the same seed")
 	speed.StringVar(&w.maxProbes, "max-probes", "", "stop after the first `N` endpoints")
-	speed.StringVar(&w.senders, "senders", "", "send from `N` threads (one less than there are processors)")
+	speed.StringVar(&w.senders, "senders", "", "send from `N` threads (one less than there are processors; -sT: as many)")
 
 	network := newFlags()
 	network.StringVarP(&w.device, "interface", "e", "", "send by the interface `NAME`")

@@ -10,6 +10,7 @@
 //	config.go   a file of options, read and written
 //	options.go  from words to values (values.go, timing.go)
 //	run.go      the steps from options to exit code
+//	connect.go  raw probes or the system's own connections
 //	targets.go  which endpoints: targets, confirmation, plan
 //	dryrun.go   the plan's endpoints, or its addresses, as lines
 //	iflist.go   this machine's interfaces and routes

@@ -29,15 +29,17 @@ type options struct {
 	top               int    // ports are the most common ones, this many; 0: they were named
 	network           string // of host names: ip, ip4 or ip6
 	method            *method.Method
+	methodAsked       bool // and not the default
 	confirmed         uint128.Uint128
 
-	rate      float64 // 0: unlimited
-	retries   int     // autoRetries: chosen by the size of the scan
-	wait      time.Duration
-	seed      uint64
-	shard     plan.Shard
-	maxProbes uint64 // 0: all
-	senders   int
+	rate        float64 // 0: unlimited
+	retries     int     // autoRetries: chosen by the size of the scan
+	wait        time.Duration
+	seed        uint64
+	shard       plan.Shard
+	maxProbes   uint64 // 0: all
+	senders     int
+	autoSenders bool // the number is the default
 
 	path       netif.Options
 	sourcePort uint16 // 0: chosen
@@ -168,7 +170,7 @@ func (w *words) readPorts(o *options) (err error) {
 	return nil
 }
 
-// readMethod takes exactly one raw method. A scan that we cannot do is never
+// readMethod takes exactly one method. A scan that we cannot do is never
 // replaced by one that we can.
 func (w *words) readMethod(o *options) error {
 	for _, p := range w.ping {
@@ -176,17 +178,14 @@ func (w *words) readMethod(o *options) error {
 			return fmt.Errorf("-P%s cannot be honoured: hosts are never pinged first, which is what -Pn says", p)
 		}
 	}
-	o.method = method.ByLetter('S')
-	if len(w.methods) == 0 {
-		return nil
-	}
+	o.method, o.methodAsked = method.ByLetter('S'), len(w.methods) > 0
 	for i, letters := range w.methods {
 		if letters == "L" {
 			o.list = true
 		} else if len(letters) == 1 {
 			o.method = method.ByLetter(letters[0])
 		}
-		if len(letters) != 1 || o.method == nil || o.method == method.Connect {
+		if len(letters) != 1 || o.method == nil {
 			why := ""
 			for _, l := range letters {
 				if why = refusals["-s"+string(l)]; why != "" {
@@ -206,7 +205,7 @@ func (w *words) readMethod(o *options) error {
 // methods lists the methods for a message.
 func methods() string {
 	var b strings.Builder
-	for i, m := range method.Table {
+	for i, m := range method.All() {
 		if i > 0 {
 			b.WriteString(", ")
 		}
@@ -245,8 +244,8 @@ func (w *words) readSpeed(o *options) (err error) {
 			return err
 		}
 	}
-	o.senders = defaultSenders()
-	if w.senders != "" {
+	o.senders, o.autoSenders = defaultSenders(), w.senders == ""
+	if !o.autoSenders {
 		o.senders, err = parseInt("--senders", w.senders, 1, maxSenders)
 	}
 	return err

@@ -10,6 +10,9 @@ import (
 	"synoptic/internal/method"
 )
 
+// errNoPrivilege tells that raw probes are not allowed to this process.
+var errNoPrivilege = errors.New("no privilege for raw packets")
+
 // checkPrivileges reports why this process cannot send raw probes: it opens a
 // socket of the kind that a scan needs, and closes it.
 func checkPrivileges(m *method.Method) error {
@@ -24,7 +27,14 @@ func checkPrivileges(m *method.Method) error {
 		if pathErr != nil {
 			self = "synscan"
 		}
-		return fmt.Errorf("-s%c sends raw packets, which needs the capability CAP_NET_RAW, and CAP_NET_ADMIN to resolve neighbours: run it with sudo, or grant both once with `sudo setcap cap_net_raw,cap_net_admin+ep %s`", m.Letter, self)
+		return privilegeError(fmt.Sprintf("-s%c sends raw packets, which needs the capability CAP_NET_RAW, and CAP_NET_ADMIN to resolve neighbours: run it with sudo, or grant both once with `sudo setcap cap_net_raw,cap_net_admin+ep %s`", m.Letter, self))
 	}
 	return fmt.Errorf("open a packet socket, which raw scans need: %w", err)
 }
+
+// privilegeError is an errNoPrivilege with its remedy.
+type privilegeError string
+
+func (e privilegeError) Error() string { return string(e) }
+
+func (privilegeError) Is(target error) bool { return target == errNoPrivilege }

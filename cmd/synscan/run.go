@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"synoptic/internal/connect"
 	"synoptic/internal/netif"
 	"synoptic/internal/scan"
 )
@@ -123,10 +124,8 @@ func (a *app) execute() (int, error) {
 	if a.opt.resolve && len(a.opt.json) == 0 {
 		return exitUsage, errors.New("-R is of no use: names are written to -oD only, and there is none")
 	}
-	if !a.opt.dryRun {
-		if err := checkPrivileges(a.opt.method); err != nil {
-			return exitUsage, err
-		}
+	if err := a.chooseMethod(); err != nil {
+		return exitUsage, err
 	}
 	scope, err := a.scope()
 	if err != nil {
@@ -139,7 +138,7 @@ func (a *app) execute() (int, error) {
 	if err != nil {
 		return exitUsage, err
 	}
-	network, routes, err := a.connect(scope)
+	network, routes, err := a.open(scope)
 	if err != nil {
 		return exitUsage, err
 	}
@@ -168,6 +167,9 @@ func (a *app) execute() (int, error) {
 	out.close()
 
 	r := report{Summary: summary, scope: scope, routes: routes, opt: a.opt}
+	if c, ok := network.(*connect.Prober); ok {
+		r.unrouted = c.Unrouted()
+	}
 	// A fault ends the context as well.
 	r.Interrupted = a.signals.interrupted()
 	r.code, err = r.verdict(err, out)
@@ -175,8 +177,8 @@ func (a *app) execute() (int, error) {
 	return r.code, err
 }
 
-// connect finds the way to the targets and opens it.
-func (a *app) connect(scope *scope) (*scan.Network, *netif.Routes, error) {
+// dial finds the way to the targets and opens it.
+func (a *app) dial(scope *scope) (prober, *netif.Routes, error) {
 	routes, err := netif.Resolve(a.signals.ctx, scope.plan.Targets(), a.opt.path)
 	if err != nil {
 		return nil, nil, err

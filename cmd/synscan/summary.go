@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"synoptic/internal/method"
 	"synoptic/internal/netif"
 	"synoptic/internal/scan"
 )
@@ -17,6 +18,8 @@ type report struct {
 	routes *netif.Routes
 	opt    options
 	code   int // exit code
+
+	unrouted uint64 // connections to which this machine has no route
 }
 
 // unprobed returns how many endpoints the scan did not get to.
@@ -50,7 +53,12 @@ func (r *report) String() string {
 		fmt.Fprintf(&b, "\n  %-10s "+format, append([]any{label}, args...)...)
 	}
 	row("scanned", "%s by -s%c (%s), seed %d", r.scope.describe(r.opt), r.opt.method.Letter, r.Method, r.Seed)
-	row("probed", "%s, %s not probed, %s without a link address; %s", number(r.Probed, "endpoint"), count(r.unprobed()), count(r.Unreachable), r.tries())
+	connections := r.opt.method == method.Connect
+	if connections {
+		row("probed", "%s, %s not probed; %s", number(r.Probed, "endpoint"), count(r.unprobed()), r.tries())
+	} else {
+		row("probed", "%s, %s not probed, %s without a link address; %s", number(r.Probed, "endpoint"), count(r.unprobed()), count(r.Unreachable), r.tries())
+	}
 	answered := "closed"
 	if r.opt.method.Letter == 'A' {
 		answered = "unfiltered"
@@ -61,9 +69,14 @@ func (r *report) String() string {
 	}
 	row("results", "%s open, %s %s, %s rejected by ICMP, %s; %s answered",
 		count(r.Open), count(r.Answered), answered, count(r.Rejected), silent, number(r.HostsAlive, "address"))
-	row("sent", "%s generated = %s sent + %s refused; %s packets/s", count(r.Generated), count(r.Sent), count(r.Refused), count(uint64(r.Rate)))
-	row("received", "%s = %s valid + %s duplicate + %s bad cookie + %s out of plan + %s foreign; dropped %s by the ring, %s by the kernel",
-		count(r.Received), count(r.Valid), count(r.Duplicate), count(r.BadCookie), count(r.OutOfPlan), count(r.Foreign), count(r.Dropped), count(r.KernelDropped))
+	if connections {
+		row("connected", "%s = %s begun + %s put off by this machine; %s a second", number(r.Generated, "attempt"), count(r.Sent), count(r.Refused), count(uint64(r.Rate)))
+		row("answered", "%s = %s valid + %s duplicate", number(r.Received, "attempt"), count(r.Valid), count(r.Duplicate+r.OutOfPlan))
+	} else {
+		row("sent", "%s generated = %s sent + %s refused; %s packets/s", count(r.Generated), count(r.Sent), count(r.Refused), count(uint64(r.Rate)))
+		row("received", "%s = %s valid + %s duplicate + %s bad cookie + %s out of plan + %s foreign; dropped %s by the ring, %s by the kernel",
+			count(r.Received), count(r.Valid), count(r.Duplicate), count(r.BadCookie), count(r.OutOfPlan), count(r.Foreign), count(r.Dropped), count(r.KernelDropped))
+	}
 	if r.RTTMedian > 0 {
 		row("round trip", "%v median, %v at the 99th percentile", r.RTTMedian.Round(time.Microsecond), r.RTT99.Round(time.Microsecond))
 	}
@@ -129,6 +142,9 @@ func (r *report) warnings() []string {
 	}
 	if n := r.HostsAllReset; n > 0 {
 		lines = append(lines, fmt.Sprintf("%s reset every port, as Windows and many routers do whatever the port's state: only -sS can tell which are open", number(n, "address")))
+	}
+	if r.unrouted > 0 {
+		lines = append(lines, number(r.unrouted, "connection")+" ended at once, because this machine has no route to the target: filtered, net-unreach")
 	}
 	if r.routes.SourceForeign {
 		lines = append(lines, "the source address is not this machine's: answers went to its owner")

@@ -19,11 +19,12 @@ type reading struct {
 	reset   result.State // what an RST says
 	silence result.State // and what silence does
 	windows bool         // an RST with a window says open
+	system  bool         // the system connects, and tells nothing of the answer's header
 }
 
 var readings = []reading{
 	{method: "syn", flags: respond.SYN, reset: result.Closed, silence: result.Filtered},
-	{method: "connect", flags: respond.SYN, reset: result.Closed, silence: result.Filtered},
+	{method: "connect", flags: respond.SYN, reset: result.Closed, silence: result.Filtered, system: true},
 	{method: "null", flags: 0, reset: result.Closed, silence: result.OpenFiltered},
 	{method: "fin", flags: respond.FIN, reset: result.Closed, silence: result.OpenFiltered},
 	{method: "xmas", flags: respond.FIN | respond.PSH | respond.URG, reset: result.Closed, silence: result.OpenFiltered},
@@ -89,6 +90,12 @@ func (r reading) record(at netip.AddrPort, a respond.Answer) result.Record {
 		rec.State, rec.Reason = result.Filtered, errorReason(at.Addr().Is4(), a.Type, a.Code)
 		if a.From != at.Addr() {
 			rec.ReasonIP = a.From
+		}
+	}
+	if r.system {
+		rec.Window, rec.Suspect = 0, result.NotSuspect
+		if rec.Reason == result.Reset {
+			rec.Reason = result.ConnRefused
 		}
 	}
 	return rec

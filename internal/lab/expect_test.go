@@ -41,7 +41,7 @@ func TestExpectationsOfALinuxHost(t *testing.T) {
 	const hidden = "80 open|filtered no-response, 81 closed reset, 22 open|filtered no-response, " + rejected
 	for method, want := range map[string]string{
 		"syn":     "80 open syn-ack, 81 closed reset, 22 filtered no-response, " + rejected,
-		"connect": "80 open syn-ack, 81 closed reset, 22 filtered no-response, " + rejected,
+		"connect": "80 open syn-ack, 81 closed conn-refused, 22 filtered no-response, 50 filtered port-unreach, 60 closed conn-refused, 69 filtered admin-prohibited",
 		"null":    hidden,
 		"fin":     hidden,
 		"xmas":    hidden,

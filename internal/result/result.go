@@ -86,9 +86,9 @@ type Record struct {
 	State    State
 	Reason   Reason
 	Suspect  Suspect
-	Method   string        // the scan method's name, "syn"
 	TTL      uint8         // TTL or hop limit of the answer; 0 when there was none, or only the system saw it
 	Window   uint16        // TCP window of the answer; valid iff Reason is SynAck or Reset, and TTL is known
+	Method   string        // the scan method's name, "syn"
 	RTT      time.Duration // from the probe's span to the answer; 0 when unknown
 	ReasonIP netip.Addr    // who sent the ICMP error; invalid when the target itself answered
 }

@@ -223,6 +223,16 @@ const (
 	leastCooldown = 250 * time.Millisecond
 )
 
+// Patience is how long an answer is waited for, if the largest round trip so far
+// is known (or 0), and never longer than a bound.
+func Patience(largest, most time.Duration) time.Duration {
+	wait := blindCooldown
+	if largest > 0 {
+		wait = leastCooldown + 2*largest
+	}
+	return min(wait, most)
+}
+
 // cooldown waits for answers to what was sent until now, and reports whether
 // everything is answered. An interrupted scan still waits; one whose sink or
 // receiver failed does not.
@@ -231,11 +241,7 @@ func (s *Scan) cooldown(since time.Time) bool {
 		if s.answered() {
 			return true
 		}
-		wait := blindCooldown
-		if largest := s.rtt.max(); largest > 0 {
-			wait = leastCooldown + 2*largest
-		}
-		left := time.Until(since.Add(min(wait, s.cfg.Wait)))
+		left := time.Until(since.Add(Patience(s.rtt.max(), s.cfg.Wait)))
 		if left <= 0 || s.failed.Load() {
 			return false
 		}
@@ -321,8 +327,8 @@ func (s *Scan) enter(reply *rx.Reply, record *result.Record) bool {
 // too long ago, or not told apart from another try of the same endpoint
 // (Karn's algorithm, RFC 6298 section 3).
 func (s *Scan) roundTrip(reply *rx.Reply) time.Duration {
-	if reply.RTT > 0 {
-		return reply.RTT
+	if reply.RTT != 0 {
+		return max(reply.RTT, 0)
 	}
 	if s.cfg.OnePort && s.try.Load() > 0 {
 		return 0
