@@ -238,3 +238,26 @@ func TestAShardBeyondTheLastEndpointIsDoneAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// A router that looks for a host in vain for three seconds, as they do, is no
+// reason to wait six for everybody.
+func TestARoutersPatienceIsNotOurs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := newMemory(func(ap netip.AddrPort) result.State {
+			return map[uint16]result.State{1: result.Closed, 2: result.Filtered}[ap.Port()]
+		})
+		net.delay = func(ap netip.AddrPort) time.Duration {
+			return map[uint16]time.Duration{1: time.Millisecond, 2: 3 * time.Second}[ap.Port()]
+		}
+		cfg := config(newPlan(t, "1-3", "10.0.0.1"), "syn")
+		cfg.Rate, cfg.Wait = 0.5, 20*time.Second // the last probe leaves after four seconds
+		begin := time.Now()
+		sum, err := run(t, t.Context(), cfg, net.network(1), &records{})
+		if err != nil || sum.Answered != 1 || sum.Probed != 3 {
+			t.Errorf("%+v, %v", sum, err)
+		}
+		if took := time.Since(begin); took > 6*time.Second {
+			t.Errorf("took %v", took)
+		}
+	})
+}

@@ -309,10 +309,12 @@ func (s *Scan) enter(reply *rx.Reply, record *result.Record) bool {
 		return false
 	}
 	rtt := s.roundTrip(reply)
-	if rtt > 0 {
-		s.rtt.add(rtt)
-	}
-	if !reply.ReasonIP.IsValid() { // a router's word is no sign of life
+	// A router's word is no sign of life, and no round trip to wait by: it may
+	// have looked for the host for seconds.
+	if !reply.ReasonIP.IsValid() {
+		if rtt > 0 {
+			s.rtt.add(rtt)
+		}
 		s.hosts.Put(s.hostKey(reply.Target.Addr()), hostAlive)
 	}
 	record.Time = time.Unix(0, reply.Time)
