@@ -2,18 +2,22 @@ package lab
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 )
 
+var everyPlace = []Place{AtGate, OnLink, Routed, AtScanner, OwnLink, VLAN, Tunnel, WireGuard}
+
 // realHosts adds one host in each place, all alike: a listener on 80 and 22,
 // behind rules for 22 and up.
 func realHosts(t *testing.T, l *Lab) []*Host {
 	var hosts []*Host
-	for _, place := range []Place{AtGate, OnLink, Routed} {
+	for _, place := range everyPlace {
 		hosts = append(hosts, l.MustAddHost(t, HostConfig{
 			Place:  place,
 			Listen: []Ports{Port(80), Port(22), {1000, 1002}},
@@ -104,7 +108,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, place := range []Place{AtGate, OnLink, Routed} {
+		for _, place := range everyPlace {
 			l.MustAddHost(t, HostConfig{Place: place, Listen: []Ports{Port(80)}})
 		}
 		if _, err := os.Stat("/run/netns/labtest-host3"); err != nil {
@@ -124,6 +128,9 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}
 	if after := descriptors(); after > before {
 		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+	if left, _ := filepath.Glob(fmt.Sprintf("/var/run/wireguard/wg%d*", os.Getpid())); len(left) > 0 {
+		t.Errorf("%v are left", left)
 	}
 	names, _ := os.ReadDir("/run/netns")
 	for _, n := range names {
