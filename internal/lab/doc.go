@@ -23,8 +23,8 @@
 // device (Tunnel) or WireGuard. Or it is the scanner itself (AtScanner).
 // [Namespace.Watch] shows what arrives at any device of the lab.
 //
-// [Lab.Answer] tells for any endpoint, simulated or real, what comes back to a
-// probe, and [Lab.Expect] what a scan therefore has to find.
+// [Truth.Answer] tells for any endpoint, simulated or real, what comes back to a
+// probe, and [Truth.Expect] what a scan therefore has to find.
 //
 // Namespaces are anonymous unless a name is asked for, so that they end with
 // their process, whichever way it ends. A process or a socket is put into a

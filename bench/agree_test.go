@@ -1,0 +1,114 @@
+package bench
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"synoptic/internal/lab"
+)
+
+// scanTypes are the letters of -s, the same for nmap and for us.
+var scanTypes = []struct {
+	name   string
+	letter byte
+}{
+	{"syn", 'S'}, {"connect", 'T'}, {"null", 'N'}, {"fin", 'F'}, {"xmas", 'X'}, {"maimon", 'M'}, {"ack", 'A'}, {"window", 'W'},
+}
+
+// everyKind is a host with ports of every kind: with and without a listener,
+// and of either sort before every verdict.
+var everyKind = lab.HostConfig{
+	Listen: []lab.Ports{lab.Port(1), lab.Port(22), lab.Port(80), lab.Port(443), {First: 8000, Last: 8004}, lab.Port(8010), lab.Port(8020),
+		lab.Port(8030), lab.Port(8040), {First: 9000, Last: 9009}, lab.Port(40000), lab.Port(65535)},
+	Rules: []lab.Rule{
+		{Ports: []lab.Ports{{First: 8000, Last: 8009}, lab.Port(50000)}, Verdict: lab.Drop},
+		{Ports: []lab.Ports{{First: 8010, Last: 8019}}, Verdict: lab.RejectReset},
+		{Ports: []lab.Ports{{First: 8020, Last: 8023}}, Verdict: lab.RejectPort},
+		{Ports: []lab.Ports{{First: 8030, Last: 8033}}, Verdict: lab.RejectAdmin},
+		{Ports: []lab.Ports{{First: 8040, Last: 8043}}, Verdict: lab.RejectHost},
+	},
+}
+
+// All methods give the states that nmap gives, on each of 65,535 ports of real
+// kernels: on the link, behind a router, and of this machine by loopback.
+func TestStatesAgreeWithNmap(t *testing.T) {
+	l := lab.New(t, lab.Config{})
+	places := []struct {
+		name  string
+		addrs []netip.Addr
+	}{{name: "loopback", addrs: []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()}}}
+	for _, place := range []lab.Place{lab.OnLink, lab.Routed, lab.AtScanner} {
+		cfg := everyKind
+		cfg.Place = place
+		h := l.MustAddHost(t, cfg)
+		if place != lab.AtScanner { // reached by loopback
+			places = append(places, struct {
+				name  string
+				addrs []netip.Addr
+			}{string(place), []netip.Addr{h.Addr4, h.Addr6}})
+		}
+	}
+	for _, place := range places {
+		for _, addr := range place.addrs {
+			for _, m := range scanTypes {
+				t.Run(fmt.Sprintf("%s/%v/%s", place.name, addr, m.name), func(t *testing.T) {
+					theirs, theirTime := runNmap(t, l.Scanner, m.letter, "-p-", addr.String())
+					ours, ourTime := runSynscan(t, l.Scanner, m.letter, "-p-", addr.String())
+					t.Logf("nmap %.2f s, synscan %.2f s; %s", theirTime.Seconds(), ourTime.Seconds(), counts(ours))
+					if m.letter == 'T' {
+						knowRejections(t, addr, ours, theirs)
+					}
+					compare(t, ours, theirs)
+				})
+			}
+		}
+	}
+}
+
+// knowRejections makes the one exception: nmap's connect scan takes a firewall's
+// port-unreachable for a reset, because connect(2) gives ECONNREFUSED for both.
+// Our error queue tells them apart, and all other methods of nmap do, too.
+func knowRejections(t *testing.T, addr netip.Addr, ours, theirs findings) {
+	t.Helper()
+	for port := uint16(8020); port <= 8023; port++ {
+		at := netip.AddrPortFrom(addr, port)
+		if o, n := ours[at], theirs[at]; o != (finding{"filtered", "port-unreach"}) || n.state != "closed" {
+			t.Errorf("%v, which a firewall rejects: synscan says %v, nmap %v", at, o, n)
+		}
+		theirs[at] = ours[at]
+	}
+}
+
+// compare reports every endpoint of which the two do not say the same.
+func compare(t testing.TB, ours, theirs findings) {
+	t.Helper()
+	const most = 30
+	wrong := 0
+	for _, at := range union(ours, theirs) {
+		o, n := ours[at], theirs[at]
+		if o.state == n.state {
+			continue
+		}
+		if wrong++; wrong <= most {
+			t.Errorf("%v: synscan says %v, nmap %v", at, o, n)
+		}
+	}
+	if wrong > most {
+		t.Errorf("... and %d more", wrong-most)
+	}
+}
+
+// counts sums findings up for the log.
+func counts(f findings) string {
+	var parts []string
+	n := map[finding]int{}
+	for _, found := range f {
+		n[found]++
+	}
+	for found, count := range n {
+		parts = append(parts, fmt.Sprintf("%d %s", count, found))
+	}
+	return strings.Join(parts, ", ")
+}
