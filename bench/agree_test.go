@@ -59,7 +59,7 @@ func TestStatesAgreeWithNmap(t *testing.T) {
 					args = append(args, a.String())
 				}
 				theirs, theirTime := runNmap(t, l.Scanner, m.letter, args...)
-				ours, ourTime := runSynscan(t, l.Scanner, m.letter, args...)
+				ours, ourTime := runSynscan(t, l.Scanner, "100k", m.letter, args...)
 				t.Logf("nmap %.2f s, synscan %.2f s; %s", theirTime.Seconds(), ourTime.Seconds(), counts(ours))
 				if len(theirs) != 65535*len(targets.addrs) {
 					t.Fatalf("nmap reports %d ports", len(theirs))

@@ -58,10 +58,10 @@ func timed(t testing.TB, ns *lab.Namespace, name string, args ...string) time.Du
 
 // runSynscan scans with all states reported, and fails unless each is decided
 // once.
-func runSynscan(t testing.TB, ns *lab.Namespace, letter byte, args ...string) (findings, time.Duration) {
+func runSynscan(t testing.TB, ns *lab.Namespace, rate string, letter byte, args ...string) (findings, time.Duration) {
 	t.Helper()
 	results := filepath.Join(t.TempDir(), "synscan.json")
-	took := timed(t, ns, synscanPath, append([]string{"-q", "-s" + string(letter), "--all-states", "--rate", "100k", "-oD", results}, args...)...)
+	took := timed(t, ns, synscanPath, append([]string{"-q", "-s" + string(letter), "--all-states", "--rate", rate, "-oD", results}, args...)...)
 	f, err := os.Open(results)
 	if err != nil {
 		t.Fatal(err)
