@@ -64,12 +64,12 @@ func TestStatesAgreeWithNmap(t *testing.T) {
 				if len(theirs) != 65535*len(targets.addrs) {
 					t.Fatalf("nmap reports %d ports", len(theirs))
 				}
-				if m.letter == 'T' {
+				if m.name == "connect" {
 					for _, a := range targets.addrs {
 						exceptRejected(t, a, ours, theirs)
 					}
 				}
-				compare(t, ours, theirs, m.letter != 'T')
+				compare(t, ours, theirs, m.name != "connect")
 			})
 		}
 	}
@@ -77,15 +77,20 @@ func TestStatesAgreeWithNmap(t *testing.T) {
 
 // exceptRejected makes the one exception: nmap's connect scan takes a firewall's
 // port-unreachable for a reset, because connect(2) gives ECONNREFUSED for both.
-// Our error queue tells them apart, and all other methods of nmap do, too.
+// Our error queue tells them apart, as all other methods of nmap do, too. When
+// the error comes before connect(2) has returned, only that of the second SYN,
+// a second later, ends the connection (tcp_v4_err in net/ipv4/tcp_ipv4.c), and
+// nmap may not wait so long.
 func exceptRejected(t *testing.T, addr netip.Addr, ours, theirs findings) {
 	t.Helper()
 	for port := uint16(8020); port <= 8023; port++ {
 		at := netip.AddrPortFrom(addr, port)
-		if o, n := ours[at], theirs[at]; o != (finding{"filtered", "port-unreach"}) || n.state != "closed" {
+		o, n := ours[at], theirs[at]
+		if o != (finding{"filtered", "port-unreach"}) || n != (finding{"closed", "conn-refused"}) && n != (finding{"filtered", "no-response"}) {
 			t.Errorf("%v, which a firewall rejects: synscan says %v, nmap %v", at, o, n)
 		}
-		theirs[at] = ours[at]
+		delete(ours, at)
+		delete(theirs, at)
 	}
 }
 
