@@ -134,10 +134,13 @@ func nmapWorks(t testing.TB) (*lab.Lab, []work) {
 	}
 	var works []work
 	for _, n := range []uint16{65535, 1000} {
-		for methods, h := range map[string]*lab.Host{"ST": listening, "F": closed} {
+		for _, c := range []struct {
+			methods string
+			host    *lab.Host
+		}{{"ST", listening}, {"F", closed}} {
 			works = append(works, work{
-				fmt.Sprintf("one_host_%d_ports", n), []byte(methods),
-				[]string{fmt.Sprintf("-p1-%d", n), h.Addr4.String()}, truth([]netip.Addr{h.Addr4}, n),
+				fmt.Sprintf("one_host_%d_ports", n), []byte(c.methods),
+				[]string{fmt.Sprintf("-p1-%d", n), c.host.Addr4.String()}, truth([]netip.Addr{c.host.Addr4}, n),
 			})
 		}
 	}

@@ -13,8 +13,8 @@ type seen struct {
 	claims   netip.Addr // the sender's address, by the same
 }
 
-// parse takes an Ethernet frame apart, ok if it is one of interest.
-func parse(f []byte) (s seen, ok bool) {
+// parseFrame takes an Ethernet frame apart, ok if it is one of interest.
+func parseFrame(f []byte) (s seen, ok bool) {
 	if len(f) < 14 {
 		return s, false
 	}

@@ -46,7 +46,7 @@ func TestManyNeighboursFewAlive(t *testing.T) {
 			questions := 0
 			var first, last time.Time
 			stop, err := h.Namespace.Watch(h.Far, func(frame []byte) {
-				if p, ok := parse(frame); ok && p.target.IsValid() && targets.Contains(p.target) {
+				if p, ok := parseFrame(frame); ok && p.target.IsValid() && targets.Contains(p.target) {
 					asked[p.target]++
 					questions++
 					last = time.Now()
@@ -60,7 +60,7 @@ func TestManyNeighboursFewAlive(t *testing.T) {
 			}
 			// A closed port: the kernel answers a SYN+ACK that it knows nothing of
 			// with a reset, for which it asks on its own account.
-			s := synscan(t, l.Scanner, "-sS", "-p80", "--rate", fmt.Sprint(rate), "--retries", fmt.Sprint(c.retries), c.targets)
+			s := scanIn(t, l.Scanner, "-sS", "-p80", "--rate", fmt.Sprint(rate), "--retries", fmt.Sprint(c.retries), c.targets)
 			if err := stop(); err != nil {
 				t.Fatal(err)
 			}
@@ -147,7 +147,7 @@ func TestForeignSource(t *testing.T) {
 			}
 			var lies, others []seen
 			stop, err := l.Gate.Watch(lab.GateDevice, func(frame []byte) {
-				p, ok := parse(frame)
+				p, ok := parseFrame(frame)
 				_, target := targets[p.dst]
 				switch {
 				case !ok:
@@ -162,7 +162,7 @@ func TestForeignSource(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := command(t, l.Scanner, args...)
+			s := runIn(t, l.Scanner, args...)
 			if err := stop(); err != nil {
 				t.Fatal(err)
 			}

@@ -36,15 +36,15 @@ type scanned struct {
 	took   time.Duration
 }
 
-// synscan runs the program in a namespace, with all states and the summary
+// scanIn runs the program in a namespace, with all states and the summary
 // reported for machines.
-func synscan(t *testing.T, ns *lab.Namespace, args ...string) *scanned {
+func scanIn(t *testing.T, ns *lab.Namespace, args ...string) *scanned {
 	t.Helper()
-	return command(t, ns, append([]string{"synscan", "--status-json"}, args...)...)
+	return runIn(t, ns, append([]string{"synscan", "--status-json"}, args...)...)
 }
 
-// command runs the program as the words say, which may begin with another.
-func command(t *testing.T, ns *lab.Namespace, words ...string) *scanned {
+// runIn runs the program as the words say, which may begin with another.
+func runIn(t *testing.T, ns *lab.Namespace, words ...string) *scanned {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -167,7 +167,7 @@ func TestEveryKindOfNetwork(t *testing.T) {
 		for _, a := range addrs {
 			args = append(args, a.String())
 		}
-		s := synscan(t, l.Scanner, args...)
+		s := scanIn(t, l.Scanner, args...)
 		s.ends(t, exitDone)
 		s.isTrue(t, truth, method, addrs...)
 	}
@@ -182,10 +182,10 @@ func TestEveryKindOfNetwork(t *testing.T) {
 	t.Run("the_named_interface_is_the_one", func(t *testing.T) {
 		// A host that is not behind it is not probed by another.
 		h := hosts[lab.OwnLink]
-		s := synscan(t, l.Scanner, "-e", h.Near, "-p1-100", h.Addr4.String())
+		s := scanIn(t, l.Scanner, "-e", h.Near, "-p1-100", h.Addr4.String())
 		s.ends(t, exitDone)
 		s.isTrue(t, truth, "syn", h.Addr4)
-		s = synscan(t, l.Scanner, "-e", h.Near, "-p1-100", hosts[lab.Tunnel].Addr4.String())
+		s = scanIn(t, l.Scanner, "-e", h.Near, "-p1-100", hosts[lab.Tunnel].Addr4.String())
 		s.ends(t, exitUsage)
 		if len(s.found) > 0 || !strings.Contains(s.stderr, h.Near) {
 			t.Errorf("%d endpoints reported: %s", len(s.found), s.stderr)
@@ -221,7 +221,7 @@ func TestOneCapabilityIsEnough(t *testing.T) {
 	nobody := []string{"setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps", "-all,+net_raw", "--ambient-caps", "-all,+net_raw",
 		"--bounding-set", "-all,+net_raw", copied, "-sS", "--status-json", "-p1-100"}
 	for _, addrs := range [][]netip.Addr{{h.Addr4, far.Addr4}, {h.Addr6, far.Addr6}} {
-		s := command(t, l.Scanner, append(slices.Clone(nobody), addrs[0].String(), addrs[1].String())...)
+		s := runIn(t, l.Scanner, append(slices.Clone(nobody), addrs[0].String(), addrs[1].String())...)
 		s.ends(t, exitDone)
 		s.isTrue(t, l.MustTruth(t), "syn", addrs...)
 	}
@@ -241,14 +241,14 @@ func TestSilentGateway(t *testing.T) {
 			}
 			probes := 0
 			stop, err := l.Gate.Watch(lab.GateDevice, func(frame []byte) {
-				if p, ok := parse(frame); ok && to.Contains(p.dst) {
+				if p, ok := parseFrame(frame); ok && to.Contains(p.dst) {
 					probes++
 				}
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := synscan(t, l.Scanner, "-sS", "-p80", to.Addr().Next().String())
+			s := scanIn(t, l.Scanner, "-sS", "-p80", to.Addr().Next().String())
 			if err := stop(); err != nil {
 				t.Fatal(err)
 			}

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -87,6 +88,9 @@ func (l *Lab) tag(h *Host, n byte) error {
 	return nil
 }
 
+// tunnels counts those that this process has made.
+var tunnels atomic.Int32
+
 // encrypt makes the two ends of a WireGuard tunnel over a cable, by the kernel,
 // or by wireguard-go(8) where it has no module for it.
 func (l *Lab) encrypt(h *Host, n byte) error {
@@ -96,7 +100,8 @@ func (l *Lab) encrypt(h *Host, n byte) error {
 	}
 	// The programs find a tunnel by a socket in the file system that all
 	// namespaces share, so the names of both ends are unique on the machine.
-	h.Near, h.Far = fmt.Sprintf("wg%dn%d", os.Getpid(), n), fmt.Sprintf("wg%df%d", os.Getpid(), n)
+	name := fmt.Sprintf("wg%d.%d", os.Getpid(), tunnels.Add(1))
+	h.Near, h.Far = name+"n", name+"f"
 	type side struct {
 		ns     *Namespace
 		device string
