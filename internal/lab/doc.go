@@ -18,7 +18,7 @@
 // behind the gate, which forwards (Routed). Address resolution is real. There
 // is no default route, and no way out of the lab.
 //
-// A host may also stand past the gate, on a link of its own with the scanner:
+// A host may also stand beside the gate, on a link of its own with the scanner:
 // at 172.17.n.2 and fd00:172:17:n::2 behind a cable (OwnLink), a VLAN, a tun
 // device (Tunnel) or WireGuard. Or it is the scanner itself (AtScanner).
 // [Namespace.Watch] shows what arrives at any device of the lab.

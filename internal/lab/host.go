@@ -18,7 +18,7 @@ const (
 	// The scanner itself, which is its own neighbour; one per lab.
 	AtScanner Place = "scanner"
 
-	// On a link of its own with the scanner, past the gate; see links.go.
+	// On a link of its own with the scanner, beside the gate; see links.go.
 	OwnLink   Place = "own-link"  // a cable
 	VLAN      Place = "vlan"      // a tagged network
 	Tunnel    Place = "tun"       // packets without Ethernet headers
