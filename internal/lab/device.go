@@ -22,8 +22,8 @@ func (n *Namespace) up(device string) error {
 	return nil
 }
 
-// addAddrs puts addresses on a device.
-func (n *Namespace) addAddrs(device string, addrs ...netip.Prefix) error {
+// AddAddrs puts addresses on a device.
+func (n *Namespace) AddAddrs(device string, addrs ...netip.Prefix) error {
 	l, err := n.link.LinkByName(device)
 	if err != nil {
 		return fmt.Errorf("find %q: %w", device, err)
@@ -36,8 +36,8 @@ func (n *Namespace) addAddrs(device string, addrs ...netip.Prefix) error {
 	return nil
 }
 
-// addRoute adds a route through a gateway.
-func (n *Namespace) addRoute(to netip.Prefix, via netip.Addr) error {
+// AddRoute adds a route through a gateway, which need not exist.
+func (n *Namespace) AddRoute(to netip.Prefix, via netip.Addr) error {
 	if err := n.link.RouteAdd(&netlink.Route{Dst: ipNet(to.Masked()), Gw: via.AsSlice()}); err != nil {
 		return fmt.Errorf("add route to %s via %s: %w", to, via, err)
 	}

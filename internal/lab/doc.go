@@ -18,8 +18,13 @@
 // behind the gate, which forwards (Routed). Address resolution is real. There
 // is no default route, and no way out of the lab.
 //
-// [Lab.Answer] tells for any endpoint, simulated or real, what comes back to a
-// probe, and [Lab.Expect] what a scan therefore has to find.
+// A host may also stand beside the gate, on a link of its own with the scanner:
+// at 172.17.n.2 and fd00:172:17:n::2 behind a cable (OwnLink), a VLAN, a tun
+// device (Tunnel) or WireGuard. Or it is the scanner itself (AtScanner).
+// [Namespace.Watch] shows what arrives at any device of the lab.
+//
+// [Truth.Answer] tells for any endpoint, simulated or real, what comes back to a
+// probe, and [Truth.Expect] what a scan therefore has to find.
 //
 // Namespaces are anonymous unless a name is asked for, so that they end with
 // their process, whichever way it ends. A process or a socket is put into a

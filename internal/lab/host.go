@@ -14,6 +14,15 @@ const (
 	OnLink Place = "on-link" // a neighbour of scanner and gate
 	Routed Place = "routed"  // behind the gate
 	AtGate Place = "gate"    // the gate itself; one per lab
+
+	// The scanner itself, which is its own neighbour; one per lab.
+	AtScanner Place = "scanner"
+
+	// On a link of its own with the scanner, beside the gate; see links.go.
+	OwnLink   Place = "own-link"  // a cable
+	VLAN      Place = "vlan"      // a tagged network
+	Tunnel    Place = "tun"       // packets without Ethernet headers
+	WireGuard Place = "wireguard" // encrypted ones
 )
 
 // HostConfig describes a host to add. The zero HostConfig is a neighbour all
@@ -30,6 +39,8 @@ type HostConfig struct {
 type Host struct {
 	Facts
 	Namespace *Namespace
+	Near      string // the scanner's device on a link of its own, or empty
+	Far       string // and the host's
 }
 
 // maxHosts keeps addresses within the last byte.
@@ -86,11 +97,14 @@ func (l *Lab) place(h *Host, place Place, n byte) (err error) {
 		return errors.New("there is one already")
 	}
 	switch place {
-	case AtGate:
-		if slices.ContainsFunc(l.hosts, func(o *Host) bool { return o.Namespace == l.Gate }) {
-			return errors.New("the gate is a host already")
-		}
+	case AtGate, AtScanner:
 		h.Namespace, h.Addr4, h.Addr6 = l.Gate, Gate4, Gate6
+		if place == AtScanner {
+			h.Namespace, h.Addr4, h.Addr6 = l.Scanner, Scanner4, Scanner6
+		}
+		if slices.ContainsFunc(l.hosts, func(o *Host) bool { return o.Namespace == h.Namespace }) {
+			return fmt.Errorf("the %s is a host already", place)
+		}
 		return nil
 	case OnLink, "":
 		h.Addr4 = withLast(link4.Addr(), 10+n)
@@ -100,6 +114,8 @@ func (l *Lab) place(h *Host, place Place, n byte) (err error) {
 		a := behind6.Addr().As16()
 		a[7], a[15] = n, 2
 		h.Addr6 = netip.AddrFrom16(a)
+	case OwnLink, VLAN, Tunnel, WireGuard:
+		return l.link(h, place, n)
 	default:
 		return fmt.Errorf("place %q: unknown", string(place))
 	}
@@ -120,15 +136,15 @@ func (l *Lab) place(h *Host, place Place, n byte) (err error) {
 		}
 	}
 	addrs := []netip.Prefix{netip.PrefixFrom(h.Addr4, link4.Bits()), netip.PrefixFrom(h.Addr6, link6.Bits())}
-	err = errors.Join(h.Namespace.up(hostDevice), l.Gate.up(port), h.Namespace.addAddrs(hostDevice, addrs...))
+	err = errors.Join(h.Namespace.up(hostDevice), l.Gate.up(port), h.Namespace.AddAddrs(hostDevice, addrs...))
 	if err != nil || place != Routed {
 		return err
 	}
 	near4, near6 := withLast(h.Addr4, 1), withLast(h.Addr6, 1)
 	return errors.Join(
-		l.Gate.addAddrs(port, netip.PrefixFrom(near4, link4.Bits()), netip.PrefixFrom(near6, link6.Bits())),
-		h.Namespace.addRoute(link4, near4),
-		h.Namespace.addRoute(link6, near6),
+		l.Gate.AddAddrs(port, netip.PrefixFrom(near4, link4.Bits()), netip.PrefixFrom(near6, link6.Bits())),
+		h.Namespace.AddRoute(link4, near4),
+		h.Namespace.AddRoute(link6, near6),
 	)
 }
 

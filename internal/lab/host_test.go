@@ -2,18 +2,26 @@ package lab
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 )
 
+var (
+	pastTheGate = []Place{AtGate, OnLink, Routed} // by the scanner's device
+	everyPlace  = slices.Concat(pastTheGate, []Place{AtScanner, OwnLink, VLAN, Tunnel, WireGuard})
+)
+
 // realHosts adds one host in each place, all alike: a listener on 80 and 22,
 // behind rules for 22 and up.
-func realHosts(t *testing.T, l *Lab) []*Host {
+func realHosts(t *testing.T, l *Lab, places []Place) []*Host {
 	var hosts []*Host
-	for _, place := range []Place{AtGate, OnLink, Routed} {
+	for _, place := range places {
 		hosts = append(hosts, l.MustAddHost(t, HostConfig{
 			Place:  place,
 			Listen: []Ports{Port(80), Port(22), {1000, 1002}},
@@ -32,7 +40,7 @@ func realHosts(t *testing.T, l *Lab) []*Host {
 func TestRealHostsAnswerAsTheirFactsSay(t *testing.T) {
 	l := New(t, Config{})
 	var attempts []attempt
-	for _, h := range realHosts(t, l) {
+	for _, h := range realHosts(t, l, everyPlace) {
 		for port, want := range map[uint16]error{
 			80:   nil,
 			1001: nil,
@@ -104,7 +112,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, place := range []Place{AtGate, OnLink, Routed} {
+		for _, place := range everyPlace {
 			l.MustAddHost(t, HostConfig{Place: place, Listen: []Ports{Port(80)}})
 		}
 		if _, err := os.Stat("/run/netns/labtest-host3"); err != nil {
@@ -124,6 +132,9 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}
 	if after := descriptors(); after > before {
 		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+	if left, _ := filepath.Glob(fmt.Sprintf("/var/run/wireguard/wg%d*", os.Getpid())); len(left) > 0 {
+		t.Errorf("%v are left", left)
 	}
 	names, _ := os.ReadDir("/run/netns")
 	for _, n := range names {

@@ -36,6 +36,11 @@ var (
 	link6   = netip.MustParsePrefix("fd00:172:16::/64")
 	behind4 = netip.MustParsePrefix("192.168.0.0/16")
 	behind6 = netip.MustParsePrefix("fd00:192:168::/48")
+
+	// Links of the scanner's own, and the cables under those that need one.
+	own4   = netip.MustParsePrefix("172.17.0.0/16")
+	own6   = netip.MustParsePrefix("fd00:172:17::/48")
+	under4 = netip.MustParsePrefix("172.18.0.0/16")
 )
 
 // Config describes a lab. The zero Config is a good one: the default simulated
@@ -125,7 +130,7 @@ func (l *Lab) build(cfg Config) (err error) {
 	if cfg.Respond != nil {
 		simulated = *cfg.Respond
 	}
-	for _, own := range []netip.Prefix{link4, link6, behind4, behind6} {
+	for _, own := range []netip.Prefix{link4, link6, behind4, behind6, own4, own6, under4} {
 		for _, p := range []netip.Prefix{simulated.Prefix4, simulated.Prefix6} {
 			if p.Overlaps(own) {
 				return fmt.Errorf("simulated range %s overlaps %s, which the lab's real hosts have", p, own)
@@ -219,8 +224,8 @@ func (l *Lab) lay(queues int) error {
 	}
 	return errors.Join(
 		l.Scanner.up(ScannerDevice), l.Gate.up(GateDevice), l.Gate.up(bridgeDevice),
-		l.Scanner.addAddrs(ScannerDevice, netip.PrefixFrom(Scanner4, link4.Bits()), netip.PrefixFrom(Scanner6, link6.Bits())),
-		l.Gate.addAddrs(bridgeDevice, netip.PrefixFrom(Gate4, link4.Bits()), netip.PrefixFrom(Gate6, link6.Bits())),
+		l.Scanner.AddAddrs(ScannerDevice, netip.PrefixFrom(Scanner4, link4.Bits()), netip.PrefixFrom(Scanner6, link6.Bits())),
+		l.Gate.AddAddrs(bridgeDevice, netip.PrefixFrom(Gate4, link4.Bits()), netip.PrefixFrom(Gate6, link6.Bits())),
 	)
 }
 
@@ -250,7 +255,7 @@ func (l *Lab) route(simulated respond.Config) error {
 		if p.Addr().Is4() {
 			via = Gate4
 		}
-		if err := l.Scanner.addRoute(p, via); err != nil {
+		if err := l.Scanner.AddRoute(p, via); err != nil {
 			return err
 		}
 	}

@@ -138,7 +138,7 @@ func TestAnswersToEveryFlagSet(t *testing.T) {
 	cfg := respond.DefaultConfig()
 	cfg.Open, cfg.Closed, cfg.Rejected = respond.Fraction(1, 4), respond.Fraction(1, 4), respond.Fraction(1, 4)
 	l := New(t, Config{Respond: &cfg})
-	hosts := realHosts(t, l)
+	hosts := realHosts(t, l, pastTheGate)
 	truth := l.MustTruth(t)
 	r := openRaw(t, l)
 

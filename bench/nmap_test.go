@@ -1,0 +1,148 @@
+package bench
+
+import (
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"testing"
+	"time"
+
+	"synoptic/bpf/respond"
+	"synoptic/internal/lab"
+)
+
+// work is a scan that nmap and synscan are both asked for. Only what both must
+// say is fixed: synscan may not be wrong at all, nmap's slips are logged.
+type work struct {
+	name    string
+	methods []byte
+	args    []string
+	truth   func(letter byte) findings
+}
+
+// BenchmarkScanAgainstNmap runs synscan and nmap -T4 in turn, one pair an
+// iteration, and reports the medians of their times, end to end, and of the
+// pairs' ratios: below 1, synscan was faster.
+func BenchmarkScanAgainstNmap(b *testing.B) {
+	if _, err := exec.LookPath("nmap"); err != nil {
+		b.Fatalf("%v: scripts/need bench installs it", err)
+	}
+	l, works := nmapWorks(b)
+	for _, w := range works {
+		for _, letter := range w.methods {
+			b.Run(fmt.Sprintf("work=%s/method=-s%c", w.name, letter), func(b *testing.B) {
+				want := w.truth(letter)
+				var ours, theirs, ratio []float64
+				for b.Loop() {
+					var us, them time.Duration
+					var peer findings
+					scanUs := func() {
+						var found findings
+						found, us = runSynscan(b, l.Scanner, "max", letter, w.args...)
+						if wrong := differ(found, want); wrong > 0 {
+							b.Fatalf("synscan is wrong about %d of %d endpoints", wrong, len(want))
+						}
+					}
+					if len(ours)%2 == 0 { // take turns in going first
+						scanUs()
+					}
+					peer, them = runNmap(b, l.Scanner, letter, w.args...)
+					if len(ours)%2 == 1 {
+						scanUs()
+					}
+					b.Logf("synscan %v, nmap %v, which is wrong about %d of %d endpoints", us, them, differ(peer, want), len(want))
+					ours, theirs = append(ours, us.Seconds()), append(theirs, them.Seconds())
+					ratio = append(ratio, us.Seconds()/them.Seconds())
+				}
+				b.ReportMetric(0, "ns/op")
+				b.ReportMetric(median(ours), "s")
+				b.ReportMetric(median(theirs), "nmap-s")
+				b.ReportMetric(median(ratio), "time-ratio")
+			})
+		}
+	}
+}
+
+// TestScanAgainstNmapIsExact is the synscan half of the benchmark, once.
+func TestScanAgainstNmapIsExact(t *testing.T) {
+	l, works := nmapWorks(t)
+	for _, w := range works {
+		for _, letter := range w.methods {
+			t.Run(fmt.Sprintf("work=%s/method=-s%c", w.name, letter), func(t *testing.T) {
+				found, took := runSynscan(t, l.Scanner, "max", letter, w.args...)
+				t.Logf("took %v", took)
+				want := w.truth(letter)
+				for at, f := range want {
+					if found[at].state != f.state {
+						t.Fatalf("%v is %v, want %v; wrong about %d of %d endpoints", at, found[at], f, differ(found, want), len(want))
+					}
+				}
+				if wrong := differ(found, want); wrong > 0 {
+					t.Errorf("%d endpoints too many", wrong)
+				}
+			})
+		}
+	}
+}
+
+// differ counts endpoints whose states are not the same.
+func differ(a, b findings) (n int) {
+	for _, at := range union(a, b) {
+		if a[at].state != b[at].state {
+			n++
+		}
+	}
+	return n
+}
+
+// nmapWorks builds a lab and describes what is to be done in it.
+func nmapWorks(t testing.TB) (*lab.Lab, []work) {
+	t.Helper()
+	cfg := respond.DefaultConfig()
+	cfg.Open, cfg.Closed = respond.Fraction(1, 8), respond.Fraction(5, 8) // a quarter is silent
+	l := lab.New(t, lab.Config{Respond: &cfg})
+	truth := func(addrs []netip.Addr, last uint16) func(byte) findings {
+		var ports []uint16
+		for port := range int(last) {
+			ports = append(ports, uint16(port+1))
+		}
+		return func(letter byte) findings {
+			want, all := findings{}, l.MustTruth(t)
+			for _, m := range scanTypes {
+				for _, a := range addrs {
+					if m.letter != letter {
+						continue
+					}
+					records, err := all.Expect(lab.Scan{Method: m.name}, a, ports)
+					if err != nil {
+						t.Fatal(err)
+					}
+					for _, r := range records {
+						want[r.Addr] = finding{r.State.String(), r.Reason.String()}
+					}
+				}
+			}
+			return want
+		}
+	}
+	listening := l.MustAddHost(t, lab.HostConfig{Listen: []lab.Ports{lab.Port(22), lab.Port(80), {First: 60000, Last: 60009}}})
+	closed := l.MustAddHost(t, lab.HostConfig{}) // where FIN, too, is answered on every port
+	var many []netip.Addr
+	net := netip.MustParsePrefix("10.1.2.0/24")
+	for a := net.Addr(); net.Contains(a); a = a.Next() {
+		many = append(many, a)
+	}
+	var works []work
+	for _, n := range []uint16{65535, 1000} {
+		for _, c := range []struct {
+			methods string
+			host    *lab.Host
+		}{{"ST", listening}, {"F", closed}} {
+			works = append(works, work{
+				fmt.Sprintf("one_host_%d_ports", n), []byte(c.methods),
+				[]string{fmt.Sprintf("-p1-%d", n), c.host.Addr4.String()}, truth([]netip.Addr{c.host.Addr4}, n),
+			})
+		}
+	}
+	return l, append(works, work{"256_hosts_100_ports_a_quarter_dropped", []byte("ST"), []string{"-p1-100", net.String()}, truth(many, 100)})
+}
