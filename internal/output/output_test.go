@@ -64,10 +64,10 @@ func TestFormats(t *testing.T) {
 			`{"timestamp":"2026-11-03T08:08:07.060000005Z","host":"10.0.0.1","ip":"10.0.0.1","port":2,"protocol":"tcp","state":"closed","reason":"reset","ttl":1,"method":"fin","tls":false,"rtt_us":1,"window":0}`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if got := string(Text(nil, tc.record)); got != tc.text+"\n" {
+			if got := string(Text.Line(nil, tc.record)); got != tc.text+"\n" {
 				t.Errorf("Text: %q, want %q", got, tc.text)
 			}
-			if got := string(JSON(nil, tc.record)); got != tc.json+"\n" {
+			if got := string(JSON.Line(nil, tc.record)); got != tc.json+"\n" {
 				t.Errorf("JSON:\n got %s\nwant %s", got, tc.json)
 			}
 		})
@@ -89,7 +89,7 @@ func TestJSONReadsBack(t *testing.T) {
 			Window                *uint16
 			Suspect               string
 		}
-		decoder := json.NewDecoder(bytes.NewReader(JSON(nil, r)))
+		decoder := json.NewDecoder(bytes.NewReader(JSON.Line(nil, r)))
 		decoder.DisallowUnknownFields()
 		if err := decoder.Decode(&got); err != nil {
 			t.Fatal(err)
@@ -114,7 +114,7 @@ func TestJSONReadsBack(t *testing.T) {
 }
 
 func TestLineFitsItsBound(t *testing.T) {
-	if n := len(JSON(nil, &longest)); n > lineMax {
+	if n := len(JSON.Line(nil, &longest)); n > lineMax {
 		t.Errorf("the longest line has %d bytes, the bound is %d", n, lineMax)
 	}
 }
@@ -163,7 +163,7 @@ func TestWritesAreWholeLines(t *testing.T) {
 	if sink.writes < 2 {
 		t.Errorf("%d writes before the flush", sink.writes)
 	}
-	if err := w.Close(); err != nil {
+	if err := w.Close(nil); err != nil {
 		t.Fatal(err)
 	}
 	if sink.lines != records {
@@ -183,7 +183,7 @@ func TestNoRecordsMakeAnEmptyFile(t *testing.T) {
 	if got, err := os.ReadFile(path); err != nil || string(got) != "the scan before\n" {
 		t.Errorf("a file that was only opened reads %q, %v", got, err)
 	}
-	if err := errors.Join(w.Begin(), w.Flush(), w.Close()); err != nil {
+	if err := errors.Join(w.Begin(nil), w.Flush(), w.Close(nil)); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := os.ReadFile(path); err != nil || len(got) != 0 {
@@ -222,10 +222,15 @@ func (d *disk) Truncate(size int64) error {
 	return nil
 }
 
+func (d *disk) Seek(offset int64, _ int) (int64, error) {
+	d.data = d.data[:offset]
+	return offset, nil
+}
+
 func (d *disk) Close() error { d.closed = true; return nil }
 
 func TestFullDisk(t *testing.T) {
-	line := len(Text(nil, &openV4))
+	line := len(Text.Line(nil, &openV4))
 	for _, tc := range []struct {
 		name    string
 		room    int
@@ -248,7 +253,7 @@ func TestFullDisk(t *testing.T) {
 				}
 				w.Record(&openV4)
 			}
-			err := w.Close()
+			err := w.Close(nil)
 			failed, ok := errors.AsType[*Error](err)
 			if !ok || !errors.Is(err, errFull) || failed.Lost != tc.lost || err.Error() != "write results: no room" {
 				t.Errorf("error %v, %+v", err, failed)
