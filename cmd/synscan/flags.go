@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -24,10 +25,13 @@ type words struct {
 	device, sourcePort, routerMAC, ttl string
 	sources                            []string
 
-	json                              []string
-	open, allStates, dryRun           bool
-	statusJSON, quiet, verbose, noDNS bool
-	version                           bool
+	json, array, list              []string // files, by format
+	grepable, normal, xml, reports []string
+	verbose                        int
+	open, allStates, reason        bool
+	dryRun                         bool
+	statusJSON, quiet, noDNS       bool
+	version                        bool
 }
 
 // aliases are other programs' names for our options.
@@ -84,11 +88,18 @@ func (w *words) define(all *pflag.FlagSet) []group {
 	results := newFlags()
 	results.BoolVar(&w.open, "open", false, "show open, open|filtered and unfiltered ports and suspect answers; the default")
 	results.BoolVar(&w.allStates, "all-states", false, "show every endpoint, the silent ones too")
+	results.BoolVar(&w.reason, "reason", false, "say in a normal report (-oN) why a port is in its state; the text on stdout always does")
 	results.StringArrayVar(&w.json, "oD", nil, "write JSON lines to `FILE`, - for stdout in place of text")
+	results.StringArrayVar(&w.array, "oJ", nil, "write masscan's JSON array to `FILE`")
+	results.StringArrayVar(&w.list, "oL", nil, "write masscan's list to `FILE`")
+	results.StringArrayVar(&w.grepable, "oG", nil, "write nmap's grepable report to `FILE`, one line for each host")
+	results.StringArrayVar(&w.normal, "oN", nil, "write nmap's normal report to `FILE`")
+	results.StringArrayVar(&w.xml, "oX", nil, "write nmap's XML to `FILE`")
+	results.StringArrayVar(&w.reports, "oA", nil, "write the three reports to `BASE`.gnmap, BASE.nmap and BASE.xml")
 	results.BoolVar(&w.dryRun, "dry-run", false, "print the endpoints in the order of the scan, and send nothing")
 	results.BoolVar(&w.statusJSON, "status-json", false, "report progress and summary as JSON lines on stderr")
 	results.BoolVarP(&w.quiet, "quiet", "q", false, "no progress and no summary, errors only")
-	results.BoolVarP(&w.verbose, "verbose", "v", false, "say how the targets are reached")
+	results.CountVarP(&w.verbose, "verbose", "v", "say how the targets are reached, and list more ports of a host: 25 in a state other than open, and as many again for each -v")
 	results.BoolVarP(&w.version, "version", "V", false, "print the version")
 	results.BoolP("help", "h", false, "print this text")
 
@@ -162,6 +173,14 @@ func longNames(all *pflag.FlagSet) []string {
 	return names
 }
 
+// asWritten undoes what longArgs does to an option.
+func asWritten(word string) string {
+	if slices.Contains(twoLetter, strings.TrimPrefix(word, "-")) {
+		return word[1:]
+	}
+	return word
+}
+
 var looksLikeOption = regexp.MustCompile(`^--?[A-Za-z]`)
 
 // checkSwallowed refuses an option in the place of another option's value, as in
@@ -176,7 +195,7 @@ func checkSwallowed(all *pflag.FlagSet) error {
 		}
 		for _, v := range values {
 			if looksLikeOption.MatchString(v) {
-				err = fmt.Errorf("%s needs a value, and %s looks like an option", spelling(f), strings.Replace(v, "--oD", "-oD", 1))
+				err = fmt.Errorf("%s needs a value, and %s looks like an option", spelling(f), asWritten(v))
 			}
 		}
 	})

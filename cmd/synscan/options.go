@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,15 +39,20 @@ type options struct {
 	sourcePort uint16 // 0: chosen
 	ttl        uint8  // 0: the default
 
-	json                       []string
-	allStates, dryRun          bool
-	statusJSON, quiet, verbose bool
+	places                   []place
+	verbose                  int
+	open, allStates, reasons bool
+	dryRun                   bool
+	statusJSON, quiet        bool
 }
 
 // silence says which silent endpoints the outputs need.
 func (o *options) silence() scan.Silence {
-	if o.allStates {
+	switch {
+	case o.allStates:
 		return scan.SilenceOfAll
+	case !o.open && slices.ContainsFunc(o.places, func(p place) bool { return p.report }):
+		return scan.SilenceOfLiving // a host's ports are told all together
 	}
 	return scan.NoSilence
 }
@@ -62,8 +68,8 @@ const (
 // options reads the words.
 func (w *words) options() (o options, err error) {
 	o = options{
-		files: files{w.targetFiles, w.excludeFiles}, json: w.json, allStates: w.allStates, dryRun: w.dryRun,
-		statusJSON: w.statusJSON && !w.quiet, quiet: w.quiet, verbose: w.verbose && !w.quiet,
+		files: files{w.targetFiles, w.excludeFiles}, open: w.open, allStates: w.allStates, reasons: w.reason,
+		verbose: w.verbose, dryRun: w.dryRun, statusJSON: w.statusJSON && !w.quiet, quiet: w.quiet,
 	}
 	for _, read := range []func(*options) error{w.readTargets, w.readPorts, w.readMethod, w.readOrder, w.readSpeed, w.readNetwork, w.readResults} {
 		if err := read(&o); err != nil {
@@ -232,9 +238,10 @@ func (w *words) readNetwork(o *options) (err error) {
 	return nil
 }
 
-func (w *words) readResults(*options) error {
+func (w *words) readResults(o *options) (err error) {
 	if w.open && w.allStates {
 		return errors.New("--open and --all-states contradict each other: leave one out")
 	}
-	return checkOutputs(w.json)
+	o.places, err = w.places()
+	return err
 }

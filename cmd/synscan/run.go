@@ -17,6 +17,7 @@ import (
 // app is one run of the program.
 type app struct {
 	stdin, stdout, stderr *os.File
+	args                  []string // as they were written
 	opt                   options
 	say                   *console
 	signals               *signals
@@ -24,7 +25,7 @@ type app struct {
 
 // run does what the arguments say and returns the exit code.
 func run(args []string, stdin, stdout, stderr *os.File) int {
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, say: newConsole(stderr)}
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, args: args, say: newConsole(stderr)}
 	a.signals = catchSignals(a.say)
 	code := exitDone
 	cmd := a.command(&code)
@@ -101,7 +102,12 @@ func (a *app) execute() (int, error) {
 	if a.opt.dryRun {
 		return a.list(scope)
 	}
-	out, err := openOutputs(a.opt, a.stdout, a.say)
+	out, err := openOutputs(a.opt.places, a.stdout, a.say)
+	if err != nil {
+		return exitUsage, err
+	}
+	out.allStates = a.opt.allStates
+	about, err := a.about(scope)
 	if err != nil {
 		return exitUsage, err
 	}
@@ -115,7 +121,7 @@ func (a *app) execute() (int, error) {
 		Rate: a.opt.rate, Retries: scope.retries, Wait: a.opt.wait,
 		MaxProbes: a.opt.maxProbes, Silence: a.opt.silence(), OnePort: a.opt.sourcePort != 0,
 	}, network)
-	if err := out.begin(); err != nil {
+	if err := out.begin(about); err != nil {
 		return exitUsage, err
 	}
 	ctx := a.signals.begin()
@@ -124,11 +130,11 @@ func (a *app) execute() (int, error) {
 	progress := a.watch(s)
 	summary, err := s.Run(ctx, out)
 	progress.end()
-	out.close()
 
 	r := report{Summary: summary, scope: scope, path: path, opt: a.opt}
 	// A fault ends the context as well.
 	r.Interrupted = a.signals.interrupted()
+	out.close(r.end(err, out))
 	r.code, err = r.verdict(err, out)
 	a.conclude(&r)
 	return r.code, err
@@ -154,7 +160,7 @@ func (a *app) connect(scope *scope) (*scan.Network, *netif.Path, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if a.opt.verbose {
+	if a.opt.verbose > 0 && !a.opt.quiet {
 		a.describe(path, port, count)
 	}
 	return network, path, nil
