@@ -88,14 +88,7 @@ func (w *words) define(all *pflag.FlagSet) []group {
 	results := newFlags()
 	results.BoolVar(&w.open, "open", false, "show open, open|filtered and unfiltered ports and suspect answers; the default")
 	results.BoolVar(&w.allStates, "all-states", false, "show every endpoint, the silent ones too")
-	results.BoolVar(&w.reason, "reason", false, "say in a normal report (-oN) why a port is in its state; the text on stdout always does")
-	results.StringArrayVar(&w.json, "oD", nil, "write JSON lines to `FILE`, - for stdout in place of text")
-	results.StringArrayVar(&w.array, "oJ", nil, "write masscan's JSON array to `FILE`")
-	results.StringArrayVar(&w.list, "oL", nil, "write masscan's list to `FILE`")
-	results.StringArrayVar(&w.grepable, "oG", nil, "write nmap's grepable report to `FILE`, one line for each host")
-	results.StringArrayVar(&w.normal, "oN", nil, "write nmap's normal report to `FILE`")
-	results.StringArrayVar(&w.xml, "oX", nil, "write nmap's XML to `FILE`")
-	results.StringArrayVar(&w.reports, "oA", nil, "write the three reports to `BASE`.gnmap, BASE.nmap and BASE.xml")
+	w.defineOutputs(results)
 	results.BoolVar(&w.dryRun, "dry-run", false, "print the endpoints in the order of the scan, and send nothing")
 	results.BoolVar(&w.statusJSON, "status-json", false, "report progress and summary as JSON lines on stderr")
 	results.BoolVarP(&w.quiet, "quiet", "q", false, "no progress and no summary, errors only")
@@ -109,6 +102,18 @@ func (w *words) define(all *pflag.FlagSet) []group {
 		all.AddFlagSet(g.flags)
 	}
 	return groups
+}
+
+// defineOutputs declares where results go; `synscan convert` has these too.
+func (w *words) defineOutputs(results *pflag.FlagSet) {
+	results.BoolVar(&w.reason, "reason", false, "say in a normal report (-oN) why a port is in its state; the text on stdout always does")
+	results.StringArrayVar(&w.json, "oD", nil, "write JSON lines to `FILE`, - for stdout in place of text")
+	results.StringArrayVar(&w.array, "oJ", nil, "write masscan's JSON array to `FILE`")
+	results.StringArrayVar(&w.list, "oL", nil, "write masscan's list to `FILE`")
+	results.StringArrayVar(&w.grepable, "oG", nil, "write nmap's grepable report to `FILE`, one line for each host")
+	results.StringArrayVar(&w.normal, "oN", nil, "write nmap's normal report to `FILE`")
+	results.StringArrayVar(&w.xml, "oX", nil, "write nmap's XML to `FILE`")
+	results.StringArrayVar(&w.reports, "oA", nil, "write the three reports to `BASE`.gnmap, BASE.nmap and BASE.xml")
 }
 
 func newFlags() *pflag.FlagSet {

@@ -46,17 +46,21 @@ const (
 func printHelp(out io.Writer, groups []group) {
 	fmt.Fprint(out, helpHead)
 	for _, g := range groups {
-		fmt.Fprintf(out, "\n%s:\n", g.heading)
-		g.flags.VisitAll(func(f *pflag.Flag) {
-			value, text := pflag.UnquoteUsage(f)
-			left := strings.TrimSpace(leftColumn(f) + " " + valueColumn(f, value))
-			for _, line := range wrap(text, helpWidth-helpColumn) {
-				fmt.Fprintf(out, "  %-*s%s\n", helpColumn-2, left, line)
-				left = ""
-			}
-		})
+		printGroup(out, g)
 	}
 	fmt.Fprint(out, helpTail)
+}
+
+func printGroup(out io.Writer, g group) {
+	fmt.Fprintf(out, "\n%s:\n", g.heading)
+	g.flags.VisitAll(func(f *pflag.Flag) {
+		value, text := pflag.UnquoteUsage(f)
+		left := strings.TrimSpace(leftColumn(f) + " " + valueColumn(f, value))
+		for _, line := range wrap(text, helpWidth-helpColumn) {
+			fmt.Fprintf(out, "  %-*s%s\n", helpColumn-2, left, line)
+			left = ""
+		}
+	})
 }
 
 func leftColumn(f *pflag.Flag) string {

@@ -242,6 +242,8 @@ func (w *words) readResults(o *options) (err error) {
 	if w.open && w.allStates {
 		return errors.New("--open and --all-states contradict each other: leave one out")
 	}
-	o.places, err = w.places()
+	if o.places, err = w.places(); err == nil && !slices.ContainsFunc(o.places, onStdout) {
+		o.places = append(o.places, text)
+	}
 	return err
 }

@@ -36,9 +36,6 @@ var kinds = []kind{
 	{option: "-oX", style: output.XML, report: true},
 }
 
-// plain is what goes to stdout when nothing else does.
-var plain = kind{format: output.Text}
-
 // place is an output that was asked for.
 type place struct {
 	kind
@@ -70,6 +67,11 @@ func (w *words) places() ([]place, error) {
 	}
 	return all, checkPlaces(all)
 }
+
+// text is lines on stdout, which nobody needs to ask for.
+var text = place{kind{format: output.Text}, "-"}
+
+func onStdout(p place) bool { return p.name == "-" }
 
 // checkPlaces refuses two outputs in one place.
 func checkPlaces(all []place) error {
@@ -108,9 +110,6 @@ type outputs struct {
 // openOutputs opens every output before anything is sent, and changes none.
 func openOutputs(places []place, stdout *os.File, say *console) (*outputs, error) {
 	o := &outputs{hosts: output.NewHosts()}
-	if !slices.ContainsFunc(places, func(p place) bool { return p.name == "-" }) {
-		places = append(slices.Clone(places), place{plain, "-"})
-	}
 	var files []os.FileInfo
 	for _, p := range places {
 		if p.name != "-" && sameFile(p.name, stdout) {

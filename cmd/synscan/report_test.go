@@ -20,7 +20,7 @@ import (
 
 func TestVerdict(t *testing.T) {
 	broken := func(lost uint64) *outputs {
-		return &outputs{failed: []*output.Error{{Name: "stdout", Lost: lost, Err: errors.New("broken pipe")}}}
+		return &outputs{failed: []*output.Error{{Name: "stdout", Lost: lost, Unit: "result", Err: errors.New("broken pipe")}}}
 	}
 	half := scan.Summary{Planned: 1000, Probed: 490, Unreachable: 10}
 	whole := scan.Summary{Planned: 1000, Probed: 1000}

@@ -62,12 +62,13 @@ func (a *app) command(code *int) *cobra.Command {
 			printHelp(a.stdout, groups)
 			return
 		}
-		// Of completion: asked for, or in place of a shell that is unknown.
-		if !c.Flags().Changed("help") {
+		// Of completion in place of a shell that is unknown.
+		if !c.Runnable() && !c.Flags().Changed("help") {
 			*code = exitUsage
 		}
 		fmt.Fprintf(a.stdout, "%s\n%s", c.Long, c.UsageString())
 	})
+	cmd.AddCommand(a.convertCommand(code), a.diffCommand(code))
 	cmd.RunE = func(_ *cobra.Command, targets []string) (err error) {
 		if w.version {
 			fmt.Fprintln(a.stdout, versionLine())
