@@ -29,7 +29,7 @@ func normalHost(dst []byte, scan *Scan, hosts *Hosts, h *host) []byte {
 	for _, g := range h.groups {
 		for _, r := range g.reasons {
 			dst = append(append(dst, separator...), strconv.Itoa(r.count)...)
-			dst = fmt.Appendf(dst, " %s tcp port%s (%s)", g.state, plural(r.count), r.reason)
+			dst = fmt.Appendf(dst, " %s tcp ports (%s)", g.state, r.reason) // nmap has a plural of one, too
 			separator = ", "
 		}
 	}
@@ -93,13 +93,6 @@ func ttlWords(ttl uint8) string {
 		return ""
 	}
 	return fmt.Sprintf(" ttl %d", ttl)
-}
-
-func plural(n int) string {
-	if n == 1 {
-		return ""
-	}
-	return "s"
 }
 
 // latency writes seconds with two digits that count, as nmap does.

@@ -171,8 +171,8 @@ func TestManyPortsAreToldTogether(t *testing.T) {
 			"\tIgnored State: closed (26)\n", "All 26 scanned ports on 10.0.0.1 are in ignored states.\nNot shown: 26 closed tcp ports (conn-refused)\n\n"},
 		{"a_suspect_answer_is_never_hidden", nil, slices.Concat(suspect, ports(101, 130, result.Closed, result.Reset)),
 			"5/closed/tcp/////\tIgnored State: closed (30)\n", "Not shown: 30 closed tcp ports (reset)\n"},
-		{"one_port_is_one_port", nil, slices.Concat(open, ports(2, 26, result.Filtered, result.NoResponse), ports(27, 27, result.Filtered, result.PortUnreach)),
-			"1/open/tcp/////\tIgnored State: filtered (26)\n", "Not shown: 25 filtered tcp ports (no-response), 1 filtered tcp port (port-unreach)\n"},
+		{"nmap_has_a_plural_of_one", nil, slices.Concat(open, ports(2, 26, result.Filtered, result.NoResponse), ports(27, 27, result.Filtered, result.PortUnreach)),
+			"1/open/tcp/////\tIgnored State: filtered (26)\n", "Not shown: 25 filtered tcp ports (no-response), 1 filtered tcp ports (port-unreach)\n"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			scan := aScan()
