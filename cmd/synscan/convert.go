@@ -57,7 +57,7 @@ func (a *app) convertCommand(code *int) *cobra.Command {
 			return err
 		}
 		if len(places) == 0 {
-			places = []place{text}
+			places = []place{textOnStdout}
 		}
 		*code, err = a.convert(args[0], places, &w)
 		return err
@@ -69,6 +69,7 @@ func (a *app) convertCommand(code *int) *cobra.Command {
 func (a *app) describeCommand(cmd *cobra.Command, text string, options *pflag.FlagSet) {
 	cmd.Flags().AddFlagSet(options)
 	cmd.Flags().SortFlags = false
+	cmd.Long = text
 	cmd.SetHelpFunc(func(*cobra.Command, []string) {
 		fmt.Fprint(a.stdout, text)
 		printGroup(a.stdout, group{"Options", options})

@@ -15,6 +15,8 @@ const helpHead = `synscan finds open TCP ports on many addresses at once.
 Scan only networks that are yours, or whose owner has agreed.
 
   synscan [options] -p PORTS TARGET...
+  synscan convert [options] FILE    write the results of -oD in other formats
+  synscan diff BEFORE AFTER         say what has changed between two scans
 
 A target is an address, a block (10.0.0.0/24), a range (10.0.0.1-10.0.1.9), an
 octet list (10.0.0-3.1,5) or a host name. Special-purpose blocks, as private

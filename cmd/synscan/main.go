@@ -10,7 +10,8 @@
 //	run.go      the steps from options to exit code
 //	targets.go  which endpoints: targets, confirmation, plan
 //	dryrun.go   the plan's endpoints as lines
-//	outputs.go  where results go
+//	outputs.go  where results go; about.go what reports say of the scan
+//	convert.go, diff.go   the commands for files of results
 //	signals.go  what an interrupt does
 //	console.go, progress.go, summary.go   what stderr says
 package main

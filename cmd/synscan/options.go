@@ -243,7 +243,7 @@ func (w *words) readResults(o *options) (err error) {
 		return errors.New("--open and --all-states contradict each other: leave one out")
 	}
 	if o.places, err = w.places(); err == nil && !slices.ContainsFunc(o.places, onStdout) {
-		o.places = append(o.places, text)
+		o.places = append(o.places, textOnStdout)
 	}
 	return err
 }

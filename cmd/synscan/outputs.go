@@ -68,8 +68,8 @@ func (w *words) places() ([]place, error) {
 	return all, checkPlaces(all)
 }
 
-// text is lines on stdout, which nobody needs to ask for.
-var text = place{kind{format: output.Text}, "-"}
+// textOnStdout is what nobody needs to ask for.
+var textOnStdout = place{kind{format: output.Text}, "-"}
 
 func onStdout(p place) bool { return p.name == "-" }
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"encoding/xml"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -139,9 +138,6 @@ func listed(records []result.Record) (lines []string) {
 	return lines
 }
 
-// synscan prepares a run of this program in a process of its own.
-func synscan(args ...string) []string { return append([]string{"synscan"}, args...) }
-
 // selfCommand prepares this test binary to be the program.
 func selfCommand(t *testing.T, dir string, args ...string) *exec.Cmd {
 	self, err := os.Executable()
@@ -149,7 +145,7 @@ func selfCommand(t *testing.T, dir string, args ...string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), self)
-	cmd.Args, cmd.Dir = synscan(args...), dir
+	cmd.Args, cmd.Dir = append([]string{"synscan"}, args...), dir
 	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
 	return cmd
 }
@@ -236,7 +232,7 @@ func TestReadersAcceptWhatIsUnfinished(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			dir := t.TempDir()
-			// 16 addresses of which each has fewer than 26 closed ports when it ends
+			// Few enough ports for a report to list them all
 			cmd := selfCommand(t, dir, "-p", "1-25", "--rate", "100", "-oD", "lines", "-oX", "xml", "-oJ", "array", "--all-states", "127.0.0.0/26")
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
@@ -294,7 +290,7 @@ func readLines(t *testing.T, path string) (records []result.Record) {
 		t.Fatal(err)
 	}
 	if len(records) == 0 {
-		t.Fatal(errors.New("no results at all"))
+		t.Fatal("no results at all")
 	}
 	return records
 }

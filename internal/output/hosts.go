@@ -186,8 +186,8 @@ func (h *Hosts) host(answers []answer, scan *Scan) *host {
 }
 
 // shown tells whether a port is listed by itself, when so many ports of its host
-// are in its state. What may be open, or is suspect, is never left out, except
-// in its hundreds: nmap counts open|filtered and unfiltered ports as well.
+// are in its state. Open ports and suspect answers always are; nmap's rule for
+// all others holds for open|filtered and unfiltered ports as well.
 func shown(a *answer, inState int, scan *Scan) bool {
 	switch {
 	case a.state == result.Open, a.suspect != result.NotSuspect:

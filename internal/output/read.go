@@ -40,15 +40,18 @@ func ReadJSON(in io.Reader, name string, each func(*result.Record) error) error 
 
 func parseJSON(line []byte) (result.Record, error) {
 	var got struct {
-		Timestamp               time.Time
-		IP                      netip.Addr
-		Port                    *uint16
-		Protocol, State, Reason string
-		Method, Suspect         string
-		TTL                     uint8
-		Window                  uint16
-		RTT                     int64      `json:"rtt_us"`
-		ReasonIP                netip.Addr `json:"reason_ip"`
+		Timestamp time.Time  `json:"timestamp"`
+		IP        netip.Addr `json:"ip"`
+		Port      *uint16    `json:"port"`
+		Protocol  string     `json:"protocol"`
+		State     string     `json:"state"`
+		Reason    string     `json:"reason"`
+		Method    string     `json:"method"`
+		TTL       uint8      `json:"ttl"`
+		Window    uint16     `json:"window"`
+		RTT       int64      `json:"rtt_us"`
+		ReasonIP  netip.Addr `json:"reason_ip"`
+		Suspect   string     `json:"suspect"`
 	}
 	if err := json.Unmarshal(line, &got); err != nil {
 		if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
