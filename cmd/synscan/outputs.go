@@ -124,7 +124,7 @@ func openOutputs(places []place, stdout *os.File, say *console) (*outputs, error
 		// Two names may be one file.
 		info, err := os.Stat(p.name)
 		if err != nil {
-			return nil, fmt.Errorf("create %s: %w", p.name, err)
+			return nil, fmt.Errorf("create %s: %w", p.name, bare(err))
 		}
 		if info.Mode().IsRegular() {
 			if slices.ContainsFunc(files, func(f os.FileInfo) bool { return os.SameFile(f, info) }) {
@@ -239,7 +239,8 @@ func (o *outputs) left(broken int) error {
 	return nil
 }
 
-// check takes an output's error to heart and returns how many there are, 0 or 1.
+// check keeps an output's error, stops the scan for it, and returns 1, or 0 if
+// there is none.
 func (o *outputs) check(err error) int {
 	if err == nil {
 		return 0

@@ -101,7 +101,7 @@ func TestReportsAreNmaps(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) {
 			dir := t.TempDir()
 			common := append([]string{s.method, "-n", "-Pn", "-p", "1-50,80,443,8080", "--reason"}, s.options...)
-			theirs := slices.Concat([]string{"nmap", "--send-ip", "-T4", "--max-retries", "1", "--max-rtt-timeout", "100ms", "--datadir", names, "-oA", "theirs"}, common, s.targets)
+			theirs := slices.Concat([]string{"nmap", "--send-ip", "-T4", "--max-retries", "2", "--datadir", names, "-oA", "theirs"}, common, s.targets)
 			ours := slices.Concat([]string{"synscan", "-q", "--retries", "1", "-oA", "ours"}, common, slices.DeleteFunc(slices.Clone(s.targets), func(w string) bool { return w == "-6" }))
 			mustInLab(t, l, dir, theirs...)
 			mustInLab(t, l, dir, ours...)
