@@ -30,11 +30,12 @@ var mayImport = map[string][]string{
 		"internal/cookie", "internal/method", "internal/wire"},
 	// The system's connections are another way to probe, which scan does not
 	// know: it implements scan's Prober, and Start takes scan's Config.
-	"internal/connect": {"internal/scan", "tx", "rx", "internal/plan", "internal/method", "internal/result", "internal/cookie"},
-	"bpf/respond":      {"internal/siphash", "internal/wire"},
-	"internal/lab":     {"bpf/respond", "internal/result"},
+	"internal/connect":  {"internal/scan", "tx", "rx", "internal/plan", "internal/method", "internal/result", "internal/cookie"},
+	"bpf/respond":       {"internal/siphash", "internal/wire"},
+	"internal/lab":      {"bpf/respond", "internal/result"},
+	"internal/services": {},
 	"cmd/synscan": {"internal/scan", "internal/connect", "internal/target", "internal/output", "internal/result", "internal/netif",
-		"internal/plan", "internal/method"},
+		"internal/plan", "internal/method", "internal/services"},
 	"cmd/synlab": {"internal/lab", "bpf/respond", "internal/target", "internal/result", "internal/output"},
 	"bench":      {},
 }

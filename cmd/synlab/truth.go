@@ -95,7 +95,7 @@ func printTruth(name string, scan lab.Scan, targets []netip.Prefix, list target.
 				if !all && !r.MaybeOpen() {
 					continue
 				}
-				line = output.Text(line[:0], &r)
+				line = output.Text.Line(line[:0], &r)
 				if _, err := w.Write(line); err != nil {
 					return fmt.Errorf("print truth: %w", err)
 				}

@@ -11,7 +11,16 @@ import (
 // twoLetter are nmap's options of two letters that take a value in the next
 // argument. pflag would read -oD as -o with the value D; with one more dash it
 // is a long option like any other. An entry needs a flag of its name.
-var twoLetter = []string{"-oD", "-iL"}
+var twoLetter = []string{"-oD", "-oJ", "-oL", "-oG", "-oN", "-oX", "-oA", "-iL"}
+
+// twoLetterNames are the names of their flags.
+func twoLetterNames() []string {
+	names := slices.Clone(twoLetter)
+	for i := range names {
+		names[i] = names[i][1:]
+	}
+	return names
+}
 
 // longArgs rewrites the two-letter options of a command line for pflag. Options
 // that only look like such are errors: pflag could misread them, as -exclude F
@@ -41,7 +50,7 @@ func longArgs(args []string, long func(name string) bool) ([]string, error) {
 		case long(name[1:]):
 			return nil, fmt.Errorf("unknown option %s: did you mean -%s?", name, name)
 		case name[1] == 'o':
-			return nil, fmt.Errorf("unknown option %s: the outputs are lines on stdout and -oD FILE", name)
+			return nil, fmt.Errorf("unknown option %s: the outputs are lines on stdout, -oD, -oJ, -oL, -oG, -oN, -oX FILE and -oA BASE", name)
 		case name[1] == 'i':
 			return nil, fmt.Errorf("unknown option %s: targets are read from files by -iL FILE", name)
 		}

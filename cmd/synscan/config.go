@@ -152,7 +152,7 @@ func parseConfig(text, name string, all *pflag.FlagSet) ([]setting, error) {
 			if why := refusals["--"+s.name]; why != "" {
 				return nil, fail("%s cannot be honoured: %s", key[0], why)
 			}
-			if near := nearest(key[0], append(longNames(all), targetsKey, "iL", "oD")); near != "" {
+			if near := nearest(key[0], append(longNames(all), append(twoLetterNames(), targetsKey)...)); near != "" {
 				return nil, fail("there is no key %q: did you mean %s?", key[0], near)
 			}
 			return nil, fail("there is no key %q: keys are the long names of options, see --help", key[0])

@@ -27,12 +27,14 @@ type words struct {
 	device, sourcePort, routerMAC, ttl string
 	sources                            []string
 
-	json                              []string
-	open, allStates, dryRun           bool
-	statusJSON, quiet, noDNS, resolve bool
-	version, echo, iflist             bool
-	verbose                           int
-	config                            string
+	json, array, list              []string // files, by format
+	grepable, normal, xml, reports []string
+	open, allStates, reason        bool
+	dryRun, resolve, noDNS         bool
+	statusJSON, quiet              bool
+	version, echo, iflist          bool
+	verbose                        int
+	config                         string
 }
 
 // aliases are other programs' names for our options.
@@ -100,11 +102,11 @@ func (w *words) define(all *pflag.FlagSet) []group {
 	results := newFlags()
 	results.BoolVar(&w.open, "open", false, "show open, open|filtered and unfiltered ports and suspect answers; the default")
 	results.BoolVar(&w.allStates, "all-states", false, "show every endpoint, the silent ones too")
-	results.StringArrayVar(&w.json, "oD", nil, "write JSON lines to `FILE`, - for stdout in place of text")
+	w.defineOutputs(results)
 	results.BoolVar(&w.dryRun, "dry-run", false, "print the endpoints in the order of the scan, and send nothing")
 	results.BoolVar(&w.statusJSON, "status-json", false, "report progress and summary as JSON lines on stderr")
 	results.BoolVarP(&w.quiet, "quiet", "q", false, "no progress and no summary, errors only")
-	results.CountVarP(&w.verbose, "verbose", "v", "say how the targets are reached; -vv also which ports are probed")
+	results.CountVarP(&w.verbose, "verbose", "v", "say how the targets are reached, and list more ports of a host: 25 in a state other than open, and as many again for each -v; -vv also which ports are probed")
 	results.BoolVarP(&w.version, "version", "V", false, "print the version")
 	results.BoolP("help", "h", false, "print this text")
 
@@ -118,6 +120,18 @@ func (w *words) define(all *pflag.FlagSet) []group {
 		all.AddFlagSet(g.flags)
 	}
 	return groups
+}
+
+// defineOutputs declares where results go; `synscan convert` has these too.
+func (w *words) defineOutputs(results *pflag.FlagSet) {
+	results.BoolVar(&w.reason, "reason", false, "say in a normal report (-oN) why a port is in its state; the text on stdout always does")
+	results.StringArrayVar(&w.json, "oD", nil, "write JSON lines to `FILE`, - for stdout in place of text")
+	results.StringArrayVar(&w.array, "oJ", nil, "write masscan's JSON array to `FILE`")
+	results.StringArrayVar(&w.list, "oL", nil, "write masscan's list to `FILE`")
+	results.StringArrayVar(&w.grepable, "oG", nil, "write nmap's grepable report to `FILE`, one line for each host")
+	results.StringArrayVar(&w.normal, "oN", nil, "write nmap's normal report to `FILE`")
+	results.StringArrayVar(&w.xml, "oX", nil, "write nmap's XML to `FILE`")
+	results.StringArrayVar(&w.reports, "oA", nil, "write the three reports to `BASE`.gnmap, BASE.nmap and BASE.xml")
 }
 
 func newFlags() *pflag.FlagSet {
@@ -188,6 +202,14 @@ func longNames(all *pflag.FlagSet) []string {
 	return names
 }
 
+// asWritten undoes what longArgs does to an option.
+func asWritten(word string) string {
+	if slices.Contains(twoLetter, strings.TrimPrefix(word, "-")) {
+		return word[1:]
+	}
+	return word
+}
+
 var looksLikeOption = regexp.MustCompile(`^--?[A-Za-z]`)
 
 // checkSwallowed refuses an option in the place of another option's value, as in
@@ -204,7 +226,7 @@ func checkSwallowed(all *pflag.FlagSet) error {
 		}
 		for _, v := range values {
 			if looksLikeOption.MatchString(v) {
-				err = fmt.Errorf("%s needs a value, and %s looks like an option", spelling(f), strings.Replace(v, "--oD", "-oD", 1))
+				err = fmt.Errorf("%s needs a value, and %s looks like an option", spelling(f), asWritten(v))
 			}
 		}
 	})

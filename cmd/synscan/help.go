@@ -21,7 +21,8 @@ type section struct {
 const tagline = "find open TCP ports on many addresses at once"
 
 // synopsis is how the program is called.
-var synopsis = []string{"synscan [options] TARGET...", "synscan completion bash|zsh|fish", "synscan man"}
+var synopsis = []string{"synscan [options] TARGET...", "synscan convert [options] FILE", "synscan diff BEFORE AFTER",
+	"synscan completion bash|zsh|fish", "synscan man"}
 
 // Before the options.
 var introduction = section{"Description", false, `synscan finds open TCP ports on many addresses at once.
@@ -38,11 +39,13 @@ var sections = []section{
 	{"Examples", true, `synscan -p 22,80,443 192.168.1.0/24
 synscan -p- --rate 100k --retries 2 -oD host.json 192.168.1.10
 synscan -sF -p 1-1024 --all-states 192.168.1.10
-synscan -F -T4 -v 192.168.0.0/16
+synscan -F -T4 -v -oA lan 192.168.0.0/16
 synscan --dry-run --seed 7 --shard 2/3 -p 80 10.0.0.0/30
 synscan -iL targets.txt --excludefile never.txt -p 443 | cut -d' ' -f1
 synscan --top-ports 20 --rate 50k --echo >my.toml 10.0.0.0/8
-synscan -c my.toml`},
+synscan -c my.toml
+synscan convert -oX monday.xml monday.jsonl
+synscan diff monday.jsonl tuesday.jsonl`},
 	{"Exit code", false, `0 done, 1 a fault during the run, 2 the command line cannot be honoured and nothing was sent, 3 done but something was lost, 130 interrupted. The first Ctrl-C stops sending and waits for answers, the second ends at once.`},
 }
 
@@ -58,15 +61,7 @@ func printHelp(out io.Writer, groups []group) {
 		fmt.Fprintf(out, "  %s\n", line)
 	}
 	for _, g := range groups {
-		fmt.Fprintf(out, "\n%s:\n", g.heading)
-		g.flags.VisitAll(func(f *pflag.Flag) {
-			value, text := pflag.UnquoteUsage(f)
-			left := strings.TrimSpace(leftColumn(f) + " " + valueColumn(f, value))
-			for _, line := range wrap(text, helpWidth-helpColumn) {
-				fmt.Fprintf(out, "  %-*s%s\n", helpColumn-2, left, line)
-				left = ""
-			}
-		})
+		printGroup(out, g)
 	}
 	for _, s := range sections {
 		text := fill(s.text)
@@ -84,6 +79,18 @@ func fill(text string) string {
 		paragraphs[i] = strings.Join(wrap(p, helpWidth), "\n")
 	}
 	return strings.Join(paragraphs, "\n\n")
+}
+
+func printGroup(out io.Writer, g group) {
+	fmt.Fprintf(out, "\n%s:\n", g.heading)
+	g.flags.VisitAll(func(f *pflag.Flag) {
+		value, text := pflag.UnquoteUsage(f)
+		left := strings.TrimSpace(leftColumn(f) + " " + valueColumn(f, value))
+		for _, line := range wrap(text, helpWidth-helpColumn) {
+			fmt.Fprintf(out, "  %-*s%s\n", helpColumn-2, left, line)
+			left = ""
+		}
+	})
 }
 
 func leftColumn(f *pflag.Flag) string {

@@ -14,8 +14,9 @@
 //	targets.go  which endpoints: targets, confirmation, plan
 //	dryrun.go   the plan's endpoints, or its addresses, as lines
 //	iflist.go   this machine's interfaces and routes
-//	outputs.go  where results go
+//	outputs.go  where results go; about.go what reports say of the scan
 //	names.go    the names of addresses, looked up beside the scan
+//	convert.go, diff.go   the commands for files of results
 //	signals.go  what an interrupt does
 //	keys.go     what a key does during a scan
 //	help.go, man.go, complete.go   the options, for people and shells

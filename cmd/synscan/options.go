@@ -45,17 +45,20 @@ type options struct {
 	sourcePort uint16 // 0: chosen
 	ttl        uint8  // 0: the default
 
-	json                    []string
-	allStates, dryRun, list bool
-	statusJSON, quiet       bool
-	verbose                 int
-	resolve                 bool
+	places                   []place
+	verbose                  int
+	open, allStates, reasons bool
+	dryRun, list, resolve    bool
+	statusJSON, quiet        bool
 }
 
 // silence says which silent endpoints the outputs need.
 func (o *options) silence() scan.Silence {
-	if o.allStates {
+	switch {
+	case o.allStates:
 		return scan.SilenceOfAll
+	case !o.open && slices.ContainsFunc(o.places, func(p place) bool { return p.report }):
+		return scan.SilenceOfLiving // a host's ports are told all together
 	}
 	return scan.NoSilence
 }
@@ -71,11 +74,8 @@ const (
 // options reads the words.
 func (w *words) options() (o options, err error) {
 	o = options{
-		files: files{w.targetFiles, w.excludeFiles}, json: w.json, allStates: w.allStates, dryRun: w.dryRun,
-		statusJSON: w.statusJSON && !w.quiet, quiet: w.quiet, verbose: w.verbose, resolve: w.resolve,
-	}
-	if w.quiet {
-		o.verbose = 0
+		files: files{w.targetFiles, w.excludeFiles}, open: w.open, allStates: w.allStates, reasons: w.reason, verbose: w.verbose,
+		dryRun: w.dryRun, resolve: w.resolve, statusJSON: w.statusJSON && !w.quiet, quiet: w.quiet,
 	}
 	for _, read := range []func(*options) error{w.readTargets, w.readPorts, w.readMethod, w.readOrder, w.readSpeed, w.readNetwork, w.readResults} {
 		if err := read(&o); err != nil {
@@ -291,11 +291,14 @@ func (w *words) readNetwork(o *options) (err error) {
 	return nil
 }
 
-func (w *words) readResults(*options) error {
+func (w *words) readResults(o *options) (err error) {
 	if w.open && w.allStates {
 		return errors.New("--open and --all-states contradict each other: leave one out")
 	}
-	return checkOutputs(w.json)
+	if o.places, err = w.places(); err == nil && !slices.ContainsFunc(o.places, onStdout) {
+		o.places = append(o.places, textOnStdout)
+	}
+	return err
 }
 
 // useful are the options that -sL has a use for.

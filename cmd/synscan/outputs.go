@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,71 +18,175 @@ var stdoutNames = []string{"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}
 
 func isStdout(name string) bool { return slices.Contains(stdoutNames, filepath.Clean(name)) }
 
-// checkOutputs refuses two outputs in one place.
-func checkOutputs(names []string) error {
-	var seen []string
-	for _, name := range names {
-		if name == "" {
-			return errors.New("-oD needs the name of a file, or - for stdout")
+// kind is one of the formats and its option. A format has lines, one for each
+// record, or is a report, with an entry for each host.
+type kind struct {
+	option string
+	format output.Format
+	style  output.Style
+	report bool
+}
+
+// namesHosts tells whether a format has a place for the names of addresses.
+func namesHosts(p place) bool { return p.report || p.option == "-oD" }
+
+var kinds = []kind{
+	{option: "-oD", format: output.JSON},
+	{option: "-oJ", format: output.Array},
+	{option: "-oL", format: output.List},
+	{option: "-oG", style: output.Grepable, report: true},
+	{option: "-oN", style: output.Normal, report: true},
+	{option: "-oX", style: output.XML, report: true},
+}
+
+// place is an output that was asked for.
+type place struct {
+	kind
+	name string // of a file, or "-"
+}
+
+// places lists what was asked for, in the order of kinds.
+func (w *words) places() ([]place, error) {
+	asked := [][]string{w.json, w.array, w.list, w.grepable, w.normal, w.xml}
+	for _, base := range w.reports {
+		if base == "" || isStdout(base) {
+			return nil, errors.New("-oA needs the name that three files have in common: BASE.gnmap, BASE.nmap and BASE.xml")
 		}
-		if isStdout(name) {
-			name = "-"
+		for i, extension := range []string{".gnmap", ".nmap", ".xml"} {
+			asked[3+i] = append(asked[3+i], base+extension)
 		}
-		name = filepath.Clean(name)
-		if slices.Contains(seen, name) {
-			if name == "-" {
-				return errors.New("two outputs on stdout: give one of them a file")
+	}
+	var all []place
+	for i, names := range asked {
+		for _, name := range names {
+			if name == "" {
+				return nil, fmt.Errorf("%s needs the name of a file, or - for stdout", kinds[i].option)
 			}
+			if isStdout(name) {
+				name = "-"
+			}
+			all = append(all, place{kinds[i], name})
+		}
+	}
+	return all, checkPlaces(all)
+}
+
+// textOnStdout is what nobody needs to ask for.
+var textOnStdout = place{kind{format: output.Text}, "-"}
+
+func onStdout(p place) bool { return p.name == "-" }
+
+// checkPlaces refuses two outputs in one place.
+func checkPlaces(all []place) error {
+	var seen []string
+	for _, p := range all {
+		name := filepath.Clean(p.name)
+		switch {
+		case !slices.Contains(seen, name):
+			seen = append(seen, name)
+		case name == "-":
+			return errors.New("two outputs on stdout: give one of them a file")
+		default:
 			return fmt.Errorf("two outputs in %s: give each a file of its own", name)
 		}
-		seen = append(seen, name)
 	}
 	return nil
+}
+
+// lineWriter is an output of lines.
+type lineWriter interface {
+	output.Writer
+	Record(*result.Record) error
 }
 
 // outputs is where the results go. It implements scan.Sink. When one output
 // fails, the scan is stopped, and the others still get everything that is known.
 type outputs struct {
-	writers   []output.Writer
-	files     []*output.Lines // those of the writers that are files
-	allStates bool
-	stop      func() // ends the scan
+	lines     []lineWriter
+	reports   []output.Writer
+	hosts     *output.Hosts // what the reports are made of
+	allStates bool          // in lines
+	stop      func()        // ends the scan
 	failed    []*output.Error
 }
 
 // openOutputs opens every output before anything is sent, and changes none.
-func openOutputs(opt options, stdout *os.File, say *console) (*outputs, error) {
-	o := &outputs{allStates: opt.allStates}
-	text := true
-	for _, name := range opt.json {
-		if isStdout(name) {
-			text = false
-			o.writers = append(o.writers, output.New(say.beside(stdout), "stdout", output.JSON))
-			continue
+func openOutputs(places []place, stdout *os.File, say *console) (*outputs, error) {
+	o := &outputs{hosts: output.NewHosts()}
+	var files []os.FileInfo
+	for _, p := range places {
+		if p.name != "-" && sameFile(p.name, stdout) {
+			return nil, fmt.Errorf("two outputs on stdout: %s is the file that stdout goes to", p.name)
 		}
-		if sameFile(name, stdout) {
-			return nil, fmt.Errorf("two outputs on stdout: %s is the file that stdout goes to", name)
-		}
-		w, err := output.Create(name, output.JSON)
-		if err != nil {
+		if err := o.open(p, stdout, say); err != nil {
 			return nil, err
 		}
-		o.writers, o.files = append(o.writers, w), append(o.files, w)
-	}
-	if text {
-		o.writers = append(o.writers, output.New(say.beside(stdout), "stdout", output.Text))
+		if p.name == "-" {
+			continue
+		}
+		// Two names may be one file.
+		info, err := os.Stat(p.name)
+		if err != nil {
+			return nil, fmt.Errorf("create %s: %w", p.name, bare(err))
+		}
+		if info.Mode().IsRegular() {
+			if slices.ContainsFunc(files, func(f os.FileInfo) bool { return os.SameFile(f, info) }) {
+				return nil, fmt.Errorf("two outputs in %s, which has another name too: give each a file of its own", p.name)
+			}
+			files = append(files, info)
+		}
 	}
 	return o, nil
 }
 
+func (o *outputs) open(p place, stdout *os.File, say *console) (err error) {
+	var lines *output.Lines
+	var report *output.Report
+	switch {
+	case p.report && p.name == "-":
+		report = output.NewReport(say.beside(stdout), "stdout", p.style, o.hosts)
+	case p.report:
+		report, err = output.CreateReport(p.name, p.style, o.hosts)
+	case p.name == "-":
+		lines = output.New(say.beside(stdout), "stdout", p.format)
+	default:
+		lines, err = output.Create(p.name, p.format)
+	}
+	switch {
+	case err != nil:
+		return err
+	case p.report:
+		o.reports = append(o.reports, report)
+	default:
+		o.lines = append(o.lines, lines)
+	}
+	return nil
+}
+
 // begin empties the files, now that nothing stands in the way of the scan.
-func (o *outputs) begin() error {
-	for _, f := range o.files {
-		if err := f.Begin(); err != nil {
+func (o *outputs) begin(scan *output.Scan) error {
+	for w := range o.all() {
+		if err := w.Begin(scan); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// all yields every output.
+func (o *outputs) all() iter.Seq[output.Writer] {
+	return func(yield func(output.Writer) bool) {
+		for _, w := range o.lines {
+			if !yield(w) {
+				return
+			}
+		}
+		for _, w := range o.reports {
+			if !yield(w) {
+				return
+			}
+		}
+	}
 }
 
 // sameFile reports whether a name is that of an open file with a content, not of
@@ -100,47 +205,65 @@ func (o *outputs) shows(r *result.Record) bool { return o.allStates || r.MaybeOp
 
 // Record implements scan.Sink.
 func (o *outputs) Record(r *result.Record) error {
+	if len(o.reports) > 0 {
+		o.hosts.Record(r)
+	}
 	if !o.shows(r) {
 		return nil
 	}
-	return o.each(func(w output.Writer) error { return w.Record(r) })
+	broken := 0
+	for _, w := range o.lines {
+		broken += o.check(w.Record(r))
+	}
+	return o.left(broken)
 }
 
 // Flush implements scan.Sink.
-func (o *outputs) Flush() error { return o.each(output.Writer.Flush) }
+func (o *outputs) Flush() error {
+	broken := 0
+	for _, w := range o.lines {
+		broken += o.check(w.Flush())
+	}
+	return o.left(broken)
+}
 
 // close ends the outputs; what went wrong is in failed.
-func (o *outputs) close() { o.each(output.Writer.Close) }
+func (o *outputs) close(end *output.End) {
+	for w := range o.all() {
+		o.check(w.Close(end))
+	}
+}
 
 // errNoOutput is what the scan is told when there is no use in going on.
 var errNoOutput = errors.New("no output is left")
 
-// each does something with every output, and fails when all have failed.
-func (o *outputs) each(do func(output.Writer) error) error {
-	broken := 0
-	for _, w := range o.writers {
-		err := do(w)
-		if err == nil {
-			continue
-		}
-		broken++
-		// A writer's error is the same value every time.
-		if e, ok := errors.AsType[*output.Error](err); ok && !slices.Contains(o.failed, e) {
-			o.failed = append(o.failed, e)
-			o.stop()
-		}
-	}
-	if broken == len(o.writers) {
+// left fails when all outputs have; a report can only fail when it is closed.
+func (o *outputs) left(broken int) error {
+	if broken > 0 && broken == len(o.lines) && len(o.reports) == 0 {
 		return errNoOutput
 	}
 	return nil
+}
+
+// check keeps an output's error, stops the scan for it, and returns 1, or 0 if
+// there is none.
+func (o *outputs) check(err error) int {
+	if err == nil {
+		return 0
+	}
+	// A writer's error is the same value every time.
+	if e, ok := errors.AsType[*output.Error](err); ok && !slices.Contains(o.failed, e) {
+		o.failed = append(o.failed, e)
+		o.stop()
+	}
+	return 1
 }
 
 // lost says which outputs failed and what they miss, or "".
 func (o *outputs) lost() string {
 	var parts []string
 	for _, e := range o.failed {
-		parts = append(parts, fmt.Sprintf("%v: %s lost there", e, number(e.Lost, "result")))
+		parts = append(parts, fmt.Sprintf("%v: %s lost there", e, number(e.Lost, e.Unit)))
 	}
 	return strings.Join(parts, "; ")
 }

@@ -20,7 +20,7 @@ import (
 
 func TestVerdict(t *testing.T) {
 	broken := func(lost uint64) *outputs {
-		return &outputs{failed: []*output.Error{{Name: "stdout", Lost: lost, Err: errors.New("broken pipe")}}}
+		return &outputs{failed: []*output.Error{{Name: "stdout", Lost: lost, Unit: "result", Err: errors.New("broken pipe")}}}
 	}
 	half := scan.Summary{Planned: 1000, Probed: 490, Unreachable: 10}
 	whole := scan.Summary{Planned: 1000, Probed: 1000}
@@ -76,13 +76,14 @@ type fake struct {
 }
 
 func (f *fake) Record(*result.Record) error { f.records++; return f.err }
+func (f *fake) Begin(*output.Scan) error    { return f.err }
 func (f *fake) Flush() error                { return f.err }
-func (f *fake) Close() error                { f.closed = true; return f.err }
+func (f *fake) Close(*output.End) error     { f.closed = true; return f.err }
 
 func TestOutputs(t *testing.T) {
 	good, bad := &fake{}, &fake{}
 	stopped := 0
-	o := &outputs{writers: []output.Writer{bad, good}, allStates: true, stop: func() { stopped++ }}
+	o := &outputs{lines: []lineWriter{bad, good}, allStates: true, stop: func() { stopped++ }}
 	record := result.Record{State: result.Closed}
 	for range 3 {
 		if err := o.Record(&record); err != nil {
@@ -102,14 +103,14 @@ func TestOutputs(t *testing.T) {
 	if err := o.Record(&record); !errors.Is(err, errNoOutput) {
 		t.Errorf("no output is left, and the scan hears %v", err)
 	}
-	o.close()
+	o.close(nil)
 	if !good.closed || !bad.closed || len(o.failed) != 2 {
 		t.Errorf("closed %v and %v, %d failures", good.closed, bad.closed, len(o.failed))
 	}
 }
 
 func TestOutputsAllocateNothing(t *testing.T) {
-	o := &outputs{writers: []output.Writer{output.New(io.Discard, "text", output.Text), output.New(io.Discard, "json", output.JSON)}}
+	o := &outputs{lines: []lineWriter{output.New(io.Discard, "text", output.Text), output.New(io.Discard, "json", output.JSON)}}
 	record := result.Record{Addr: netip.MustParseAddrPort("127.0.0.1:80"), State: result.Open, Reason: result.SynAck, Method: "syn"}
 	if n := testing.AllocsPerRun(1000, func() {
 		if err := o.Record(&record); err != nil {
@@ -125,7 +126,7 @@ func TestOpenShows(t *testing.T) {
 		result.Open: true, result.OpenFiltered: true, result.Unfiltered: true, result.Closed: false, result.Filtered: false,
 	} {
 		w := &fake{}
-		o := &outputs{writers: []output.Writer{w}}
+		o := &outputs{lines: []lineWriter{w}}
 		o.Record(&result.Record{State: state})
 		if (w.records == 1) != want {
 			t.Errorf("%v: shown %v", state, w.records == 1)

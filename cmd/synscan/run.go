@@ -20,6 +20,7 @@ import (
 // app is one run of the program.
 type app struct {
 	stdin, stdout, stderr *os.File
+	args                  []string // as they were written
 	opt                   options
 	say                   *console
 	signals               *signals
@@ -27,7 +28,7 @@ type app struct {
 
 // run does what the arguments say and returns the exit code.
 func run(args []string, stdin, stdout, stderr *os.File) int {
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, say: newConsole(stderr)}
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, args: args, say: newConsole(stderr)}
 	a.signals = catchSignals(a.say)
 	code := exitDone
 	cmd := a.command(&code)
@@ -72,12 +73,13 @@ func (a *app) command(code *int) *cobra.Command {
 			printHelp(a.stdout, groups)
 			return
 		}
-		// Of a command: asked for, or in place of a shell that is unknown.
-		if !c.Flags().Changed("help") {
+		// Of a command in place of a shell that is unknown.
+		if !c.Runnable() && !c.Flags().Changed("help") {
 			*code = exitUsage
 		}
 		fmt.Fprintf(a.stdout, "%s\n%s", c.Long, c.UsageString())
 	})
+	cmd.AddCommand(a.convertCommand(code), a.diffCommand(code))
 	cmd.RunE = func(_ *cobra.Command, targets []string) (err error) {
 		if w.version {
 			fmt.Fprintln(a.stdout, versionLine())
@@ -121,8 +123,8 @@ func (a *app) execute() (int, error) {
 	if a.opt.list {
 		return a.listAddresses()
 	}
-	if a.opt.resolve && len(a.opt.json) == 0 {
-		return exitUsage, errors.New("-R is of no use: names are written to -oD only, and there is none")
+	if a.opt.resolve && !slices.ContainsFunc(a.opt.places, namesHosts) {
+		return exitUsage, errors.New("-R is of no use: names are written to -oD, -oG, -oN and -oX, and there is none of them")
 	}
 	if err := a.chooseMethod(); err != nil {
 		return exitUsage, err
@@ -134,7 +136,12 @@ func (a *app) execute() (int, error) {
 	if a.opt.dryRun {
 		return a.listEndpoints(scope)
 	}
-	out, err := openOutputs(a.opt, a.stdout, a.say)
+	out, err := openOutputs(a.opt.places, a.stdout, a.say)
+	if err != nil {
+		return exitUsage, err
+	}
+	out.allStates = a.opt.allStates
+	about, err := a.about(scope)
 	if err != nil {
 		return exitUsage, err
 	}
@@ -148,7 +155,7 @@ func (a *app) execute() (int, error) {
 		Rate: a.opt.rate, Retries: scope.retries, Wait: a.opt.wait,
 		MaxProbes: a.opt.maxProbes, Silence: a.opt.silence(), OnePort: a.opt.sourcePort != 0,
 	}, network)
-	if err := out.begin(); err != nil {
+	if err := out.begin(about); err != nil {
 		return exitUsage, err
 	}
 	ctx := a.signals.begin()
@@ -164,7 +171,6 @@ func (a *app) execute() (int, error) {
 	summary, err := s.Run(ctx, sink)
 	progress.end()
 	named()
-	out.close()
 
 	r := report{Summary: summary, scope: scope, routes: routes, opt: a.opt}
 	if c, ok := network.(*connect.Prober); ok {
@@ -172,6 +178,7 @@ func (a *app) execute() (int, error) {
 	}
 	// A fault ends the context as well.
 	r.Interrupted = a.signals.interrupted()
+	out.close(r.end(err, out))
 	r.code, err = r.verdict(err, out)
 	a.conclude(&r)
 	return r.code, err
@@ -197,7 +204,7 @@ func (a *app) dial(scope *scope) (prober, *netif.Routes, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if a.opt.verbose > 0 {
+	if a.opt.verbose > 0 && !a.opt.quiet {
 		a.describe(routes, port, count)
 	}
 	return network, routes, nil

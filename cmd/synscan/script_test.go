@@ -50,6 +50,7 @@ func TestScript(t *testing.T) {
 			"listen":     listen,
 			"sortlines":  sortLines,
 			"jsonlines":  jsonLines,
+			"jsonarray":  jsonArray,
 			"waitlines":  waitLines,
 			"waitreader": waitReader,
 		},
@@ -133,6 +134,17 @@ func jsonLines(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	if n < want {
 		ts.Fatalf("%s has %d lines, want %d", args[0], n, want)
+	}
+}
+
+// jsonarray FILE N fails unless the file is a JSON array of N or more objects.
+func jsonArray(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	var array []map[string]any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &array))
+	if len(array) < want {
+		ts.Fatalf("%s has %d objects, want %d", args[0], len(array), want)
 	}
 }
 

@@ -118,6 +118,9 @@ func (a *app) readFile(name string) ([]target.Word, error) {
 	return target.ReadWords(f, name)
 }
 
+// commands are what may stand in the place of options and targets.
+var commands = []string{"completion", "convert", "diff", "man"}
+
 // checkTargets refuses what is a target only because every word of letters could
 // be the name of a host: an option without its hyphens, a command that does not
 // exist.
@@ -129,7 +132,10 @@ func checkTargets(words, options []string) error {
 		if near := nearest(w, options); near != "" {
 			return fmt.Errorf("is %q the option --%s? A host of that name is written with a dot at its end: %s", w, near, w+".")
 		}
-		if nearest(w, []string{"completion", "man", "scan"}) != "" {
+		if near := nearest(w, commands); near != "" {
+			return fmt.Errorf("unknown command %q: did you mean %s, the first word after synscan? A host of that name is written with a dot at its end: %s", w, near, w+".")
+		}
+		if nearest(w, []string{"scan"}) != "" {
 			return fmt.Errorf("unknown command %q: targets and options are all that synscan takes, see --help. A host of that name is written with a dot at its end: %s", w, w+".")
 		}
 	}

@@ -24,7 +24,9 @@ const timestamp = "2006-01-02T15:04:05.000000000Z07:00"
 //
 // No value needs escaping: all are numbers, addresses, host names or words
 // from our own tables.
-func JSON(dst []byte, r *result.Record) []byte {
+var JSON = Format{Line: appendJSON, end: "\n"}
+
+func appendJSON(dst []byte, r *result.Record) []byte {
 	dst = append(dst, `{"timestamp":"`...)
 	dst = r.Time.UTC().AppendFormat(dst, timestamp)
 	dst = append(dst, `","host":"`...)

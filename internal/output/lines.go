@@ -24,7 +24,8 @@ const (
 // and counted.
 type Error struct {
 	Name string // of the output: a file name or "stdout"
-	Lost uint64 // records that a reader of the output misses
+	Lost uint64 // how much a reader of the output misses
+	Unit string // of what: "result", or "host" of a report
 	Err  error
 }
 
@@ -36,15 +37,20 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Lines is a Writer of one line per record.
 type Lines struct {
-	name   string
-	to     io.Writer
-	format Format
-	buf    []byte
-	whole  int64  // bytes written, all of them whole lines
-	err    *Error // sticky
+	name    string
+	to      io.Writer
+	format  Format
+	unit    string
+	buf     []byte
+	pending uint64 // records in buf
+	any     bool   // there has been a record
+	whole   int64  // bytes written, all of them whole lines
+	closing []byte // what closes the document as it is now
+	err     *Error // sticky
 
 	// Of an output that Create opened.
 	file interface {
+		io.Seeker
 		Truncate(size int64) error
 		Close() error
 	}
@@ -54,7 +60,9 @@ type Lines struct {
 // New returns a Writer to w, which stays the caller's to close. The name is for
 // errors.
 func New(w io.Writer, name string, format Format) *Lines {
-	return &Lines{name: name, to: w, format: format, buf: make([]byte, 0, bufferLen)}
+	return &Lines{
+		name: name, to: w, format: format, unit: "result", buf: make([]byte, 0, bufferLen), closing: []byte(format.close),
+	}
 }
 
 // Create opens a file to write to, and creates it if it does not exist. What is
@@ -72,24 +80,31 @@ func Create(path string, format Format) (*Lines, error) {
 	return l, nil
 }
 
-// Begin empties a file that Create opened.
-func (l *Lines) Begin() error {
-	if !l.regular {
-		return nil
+// Begin implements Writer.
+func (l *Lines) Begin(*Scan) error {
+	if l.regular {
+		if err := l.file.Truncate(0); err != nil {
+			return fmt.Errorf("empty %s: %w", l.name, cause(err))
+		}
 	}
-	if err := l.file.Truncate(0); err != nil {
-		return fmt.Errorf("empty %s: %w", l.name, cause(err))
-	}
-	return nil
+	l.buf = append(l.buf, l.format.open...)
+	return l.Flush()
 }
 
-// Record implements Writer.
+// Record takes one record; what it points to is the caller's again after the
+// call.
 func (l *Lines) Record(r *result.Record) error {
 	if l.err != nil {
 		l.err.Lost++
 		return l.err
 	}
-	l.buf = l.format(l.buf, r)
+	if l.any {
+		l.buf = append(l.buf, l.format.between...)
+	} else {
+		l.buf, l.any = append(l.buf, l.format.first...), true
+	}
+	l.buf = l.format.Line(l.buf, r)
+	l.pending++
 	if len(l.buf) > bufferLen-lineMax {
 		return l.Flush()
 	}
@@ -104,41 +119,78 @@ func (l *Lines) Flush() error {
 	if len(l.buf) == 0 {
 		return nil
 	}
-	n, err := l.to.Write(l.buf)
-	if err != nil {
-		return l.fail(n, err)
+	return l.write(l.regular && len(l.closing) > 0)
+}
+
+// write writes the buffer, and after it what closes the document if that is
+// asked for. In a file both go where the last closing began.
+func (l *Lines) write(closed bool) error {
+	if l.regular && len(l.closing) > 0 {
+		if _, err := l.file.Seek(l.whole, io.SeekStart); err != nil {
+			return l.fail(0, err)
+		}
 	}
-	l.whole += int64(n)
-	l.buf = l.buf[:0]
+	lines := len(l.buf)
+	if closed {
+		l.buf = append(l.buf, l.closing...)
+	}
+	n, err := l.to.Write(l.buf)
+	l.buf = l.buf[:lines]
+	if err != nil {
+		return l.fail(min(n, lines), err)
+	}
+	l.whole += int64(lines)
+	l.buf, l.pending = l.buf[:0], 0
 	return nil
 }
 
 // fail settles what a failed write of n bytes means: lines that are whole are
-// there, the others are lost. A file gives the beginning of a line back.
+// there, the others are lost. A file gives the beginning of a line back, and is
+// closed as a document: the room for that was there before.
 func (l *Lines) fail(n int, err error) error {
-	kept := bytes.LastIndexByte(l.buf[:n], '\n') + 1
+	kept, lost := 0, l.pending
+	if end := []byte(l.format.end); len(end) > 0 && lost > 0 {
+		if kept = bytes.LastIndex(l.buf[:n], end); kept >= 0 {
+			kept += len(end)
+		}
+		kept = max(kept, 0)
+		lost = uint64(bytes.Count(l.buf[kept:], end))
+	}
 	l.whole += int64(kept)
-	if kept < n && l.regular {
+	if l.regular {
 		// Failing that, the reader has half a line and the error anyway.
 		_ = l.file.Truncate(l.whole)
+		if _, err := l.file.Seek(l.whole, io.SeekStart); err == nil {
+			_, _ = l.to.Write(l.closing)
+		}
 	}
-	l.err = &Error{Name: l.name, Lost: uint64(bytes.Count(l.buf[kept:], []byte{'\n'})), Err: cause(err)}
+	l.err = &Error{Name: l.name, Lost: lost, Unit: l.unit, Err: cause(err)}
 	l.buf = nil
 	return l.err
 }
 
 // Close implements Writer.
-func (l *Lines) Close() error {
-	err := l.Flush()
-	if l.file == nil {
-		return err
+func (l *Lines) Close(*End) error {
+	if l.err == nil && len(l.buf)+len(l.closing) > 0 {
+		if l.write(true) == nil && l.regular && len(l.closing) > 0 {
+			// What closed the document before may have been longer.
+			if err := l.file.Truncate(l.whole + int64(len(l.closing))); err != nil {
+				_ = l.fail(0, err)
+			}
+		}
 	}
-	// Some file systems tell only now that they had no room.
-	if closeErr := l.file.Close(); err == nil && closeErr != nil {
-		l.err = &Error{Name: l.name, Err: cause(closeErr)}
+	var closeErr error
+	if l.file != nil {
+		closeErr = l.file.Close()
+	}
+	switch {
+	case l.err != nil:
+		return l.err
+	case closeErr != nil: // some file systems tell only now that they had no room
+		l.err = &Error{Name: l.name, Unit: l.unit, Err: cause(closeErr)}
 		return l.err
 	}
-	return err
+	return nil
 }
 
 // cause strips the operation and path that package os puts before an error:

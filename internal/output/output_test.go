@@ -64,11 +64,102 @@ func TestFormats(t *testing.T) {
 			`{"timestamp":"2026-11-03T08:08:07.060000005Z","host":"10.0.0.1","ip":"10.0.0.1","port":2,"protocol":"tcp","state":"closed","reason":"reset","ttl":1,"method":"fin","tls":false,"rtt_us":1,"window":0}`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if got := string(Text(nil, tc.record)); got != tc.text+"\n" {
+			if got := string(Text.Line(nil, tc.record)); got != tc.text+"\n" {
 				t.Errorf("Text: %q, want %q", got, tc.text)
 			}
-			if got := string(JSON(nil, tc.record)); got != tc.json+"\n" {
+			if got := string(JSON.Line(nil, tc.record)); got != tc.json+"\n" {
 				t.Errorf("JSON:\n got %s\nwant %s", got, tc.json)
+			}
+		})
+	}
+}
+
+// Lines as masscan 1.3.2 writes them, of a SYN+ACK and of resets.
+func TestMasscanFormats(t *testing.T) {
+	reset := func(method string) *result.Record {
+		r := closedV4
+		r.Method = method
+		return &r
+	}
+	for _, tc := range []struct {
+		name        string
+		record      *result.Record
+		list, array string
+	}{
+		{"open", &openV4, "open tcp 80 127.0.0.1 1793693287",
+			`{   "ip": "127.0.0.1",   "timestamp": "1793693287", "ports": [ {"port": 80, "proto": "tcp", "status": "open", "reason": "syn-ack", "ttl": 64} ] }`},
+		{"reset_of_a_segment_without_ack", reset("syn"), "closed tcp 2 10.0.0.1 1793693287",
+			`{   "ip": "10.0.0.1",   "timestamp": "1793693287", "ports": [ {"port": 2, "proto": "tcp", "status": "closed", "reason": "rst-ack", "ttl": 1} ] }`},
+		{"reset_of_a_segment_with_ack", reset("maimon"), "closed tcp 2 10.0.0.1 1793693287",
+			`{   "ip": "10.0.0.1",   "timestamp": "1793693287", "ports": [ {"port": 2, "proto": "tcp", "status": "closed", "reason": "rst", "ttl": 1} ] }`},
+		{"an_unknown_ttl_is_0", &silentV6, "open|filtered tcp 65535 ::1 1793693287",
+			`{   "ip": "::1",   "timestamp": "1793693287", "ports": [ {"port": 65535, "proto": "tcp", "status": "open|filtered", "reason": "no-response", "ttl": 0} ] }`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got := string(List.Line(nil, tc.record)); got != tc.list+"\n" {
+				t.Errorf("list: %q, want %q", got, tc.list)
+			}
+			if got := string(Array.Line(nil, tc.record)); got != tc.array+"\n" {
+				t.Errorf("array:\n got %s\nwant %s", got, tc.array)
+			}
+		})
+	}
+}
+
+// ReadJSON reads what JSON writes, to the microsecond of a round trip.
+func TestReadJSON(t *testing.T) {
+	records := []*result.Record{&openV4, &silentV6, &rejected, &proxied, &closedV4}
+	var text []byte
+	for _, r := range records {
+		text = JSON.Line(text, r)
+	}
+	n := 0
+	if err := ReadJSON(bytes.NewReader(text), "lines", func(got *result.Record) error {
+		want := *records[n]
+		if want.RTT > 0 {
+			want.RTT = max(want.RTT.Truncate(time.Microsecond), time.Microsecond)
+		}
+		if !got.Time.Equal(want.Time) {
+			t.Errorf("time %v, want %v", got.Time, want.Time)
+		}
+		if want.Time = got.Time; *got != want {
+			t.Errorf("read back %+v\nof %+v", *got, want)
+		}
+		n++
+		return nil
+	}); err != nil || n != len(records) {
+		t.Errorf("%d records of %d, %v", n, len(records), err)
+	}
+	if err := ReadJSON(bytes.NewReader(text), "lines", func(*result.Record) error { return errFull }); !errors.Is(err, errFull) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestReadJSONRefuses(t *testing.T) {
+	good := string(JSON.Line(nil, &openV4))
+	for _, tc := range []struct{ name, line, want string }{
+		{"half_a_line", good[:50], "unexpected end of JSON input"},
+		{"two_objects", strings.TrimSpace(good) + good, "invalid character '{' after top-level value"},
+		{"an_empty_line", "\n", "unexpected end of JSON input"},
+		{"xml", "<?xml version=\"1.0\"?>\n", "invalid character '<' looking for beginning of value"},
+		{"an_array", "[]\n", "it is array"},
+		{"no_timestamp", strings.Replace(good, "timestamp", "time", 1), "no timestamp"},
+		{"no_ip", strings.Replace(good, `"ip"`, `"address"`, 1), "no ip"},
+		{"no_port", strings.Replace(good, `"port"`, `"portid"`, 1), "no port"},
+		{"a_port_in_quotes", strings.Replace(good, `:80,`, `:"80",`, 1), "port is string"},
+		{"a_port_too_large", strings.Replace(good, `:80,`, `:65536,`, 1), "port is number 65536"},
+		{"another_protocol", strings.Replace(good, `"tcp"`, `"udp"`, 1), `protocol "udp"`},
+		{"an_unknown_state", strings.Replace(good, `"open"`, `"ajar"`, 1), `state "ajar"`},
+		{"an_unknown_reason", strings.Replace(good, `"syn-ack"`, `"hunch"`, 1), `reason "hunch"`},
+		{"an_unknown_suspicion", strings.Replace(good, `"tls":`, `"suspect":"ufo","tls":`, 1), `suspect "ufo"`},
+		{"no_method", strings.Replace(good, `"method":"syn"`, `"method":""`, 1), "no method"},
+		{"no_lines_at_all", strings.Repeat("x", 1<<17), "it is too long"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			err := ReadJSON(strings.NewReader(good+tc.line), "x.json", func(*result.Record) error { return nil })
+			want := "read x.json: line 2 is no result as -oD writes it: " + tc.want
+			if err == nil || err.Error() != want {
+				t.Errorf("error %v, want %v", err, want)
 			}
 		})
 	}
@@ -89,7 +180,7 @@ func TestJSONReadsBack(t *testing.T) {
 			Window                *uint16
 			Suspect               string
 		}
-		decoder := json.NewDecoder(bytes.NewReader(JSON(nil, r)))
+		decoder := json.NewDecoder(bytes.NewReader(JSON.Line(nil, r)))
 		decoder.DisallowUnknownFields()
 		if err := decoder.Decode(&got); err != nil {
 			t.Fatal(err)
@@ -114,13 +205,15 @@ func TestJSONReadsBack(t *testing.T) {
 }
 
 func TestLineFitsItsBound(t *testing.T) {
-	if n := len(JSON(nil, &longest)); n > lineMax {
-		t.Errorf("the longest line has %d bytes, the bound is %d", n, lineMax)
+	for name, format := range map[string]Format{"text": Text, "json": JSON, "list": List, "array": Array} {
+		if n := len(format.Line(nil, &longest)) + len(format.between); n > lineMax {
+			t.Errorf("%s: the longest line has %d bytes, the bound is %d", name, n, lineMax)
+		}
 	}
 }
 
 func TestRecordAllocatesNothing(t *testing.T) {
-	for name, format := range map[string]Format{"text": Text, "json": JSON} {
+	for name, format := range map[string]Format{"text": Text, "json": JSON, "list": List, "array": Array} {
 		w := New(io.Discard, name, format)
 		records := []*result.Record{&openV4, &silentV6, &rejected, &proxied, &longest}
 		if n := testing.AllocsPerRun(1000, func() {
@@ -163,7 +256,7 @@ func TestWritesAreWholeLines(t *testing.T) {
 	if sink.writes < 2 {
 		t.Errorf("%d writes before the flush", sink.writes)
 	}
-	if err := w.Close(); err != nil {
+	if err := w.Close(nil); err != nil {
 		t.Fatal(err)
 	}
 	if sink.lines != records {
@@ -183,7 +276,7 @@ func TestNoRecordsMakeAnEmptyFile(t *testing.T) {
 	if got, err := os.ReadFile(path); err != nil || string(got) != "the scan before\n" {
 		t.Errorf("a file that was only opened reads %q, %v", got, err)
 	}
-	if err := errors.Join(w.Begin(), w.Flush(), w.Close()); err != nil {
+	if err := errors.Join(w.Begin(nil), w.Flush(), w.Close(nil)); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := os.ReadFile(path); err != nil || len(got) != 0 {
@@ -222,10 +315,15 @@ func (d *disk) Truncate(size int64) error {
 	return nil
 }
 
+func (d *disk) Seek(offset int64, _ int) (int64, error) {
+	d.data = d.data[:offset]
+	return offset, nil
+}
+
 func (d *disk) Close() error { d.closed = true; return nil }
 
 func TestFullDisk(t *testing.T) {
-	line := len(Text(nil, &openV4))
+	line := len(Text.Line(nil, &openV4))
 	for _, tc := range []struct {
 		name    string
 		room    int
@@ -248,7 +346,7 @@ func TestFullDisk(t *testing.T) {
 				}
 				w.Record(&openV4)
 			}
-			err := w.Close()
+			err := w.Close(nil)
 			failed, ok := errors.AsType[*Error](err)
 			if !ok || !errors.Is(err, errFull) || failed.Lost != tc.lost || err.Error() != "write results: no room" {
 				t.Errorf("error %v, %+v", err, failed)

@@ -4,7 +4,9 @@ import "synoptic/internal/result"
 
 // Text is a Format of three words: endpoint, state, reason. An IPv6 address is
 // in brackets. The first word is what other tools take as a target.
-func Text(dst []byte, r *result.Record) []byte {
+var Text = Format{Line: appendText, end: "\n"}
+
+func appendText(dst []byte, r *result.Record) []byte {
 	dst = r.Addr.AppendTo(dst)
 	dst = append(dst, ' ')
 	dst = append(dst, r.State.String()...)

@@ -5,6 +5,7 @@ package result
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -36,6 +37,12 @@ var stateNames = [...]string{"unknown", "open|filtered", "filtered", "closed", "
 // String returns nmap's word for the state.
 func (s State) String() string { return stateNames[s] }
 
+// ParseState returns the state of a word; Unknown is none.
+func ParseState(word string) (State, bool) {
+	i := slices.Index(stateNames[:], word)
+	return State(max(i, 0)), i > 0
+}
+
 // Reason is the evidence for a State.
 type Reason uint8
 
@@ -61,6 +68,12 @@ var reasonNames = [...]string{"", "no-response", "syn-ack", "reset", "conn-refus
 // String returns nmap's word for the reason.
 func (r Reason) String() string { return reasonNames[r] }
 
+// ParseReason returns the reason of a word.
+func ParseReason(word string) (Reason, bool) {
+	i := slices.Index(reasonNames[:], word)
+	return Reason(max(i, 0)), i > 0
+}
+
 // Suspect marks an answer that is valid but should not be taken at face value.
 type Suspect uint8
 
@@ -77,6 +90,12 @@ var suspectNames = [...]string{"", "syn-proxy", "anomaly"}
 
 // String returns the label used in the outputs, empty for NotSuspect.
 func (s Suspect) String() string { return suspectNames[s] }
+
+// ParseSuspect returns the suspicion of a label, NotSuspect of "".
+func ParseSuspect(label string) (Suspect, bool) {
+	i := slices.Index(suspectNames[:], label)
+	return Suspect(max(i, 0)), i >= 0
+}
 
 // Record is the decided state of one endpoint.
 type Record struct {
