@@ -20,16 +20,21 @@ import (
 	"time"
 )
 
-// Source yields received packets.
-type Source interface {
+// Reader yields received packets.
+type Reader interface {
 	// Read returns the next packet and when it arrived; the bytes are valid
 	// until the next call. It returns ErrIdle when none came for a few
 	// milliseconds.
 	Read() (data []byte, at time.Time, err error)
+	Close() error
+}
+
+// Source is a Reader that knows what it lost.
+type Source interface {
+	Reader
 	// Drops returns how many packets that passed the filter were lost for want
 	// of room since the source was opened; safe beside Read.
 	Drops() (uint64, error)
-	Close() error
 }
 
 // ErrIdle is returned by a Source when nothing arrived for a while.

@@ -18,15 +18,13 @@ import (
 const (
 	blockSize = 8 << 10
 	blocks    = 2048
-	// Neighbours are fewer, and asked at a rate of our own.
-	neighbourBlocks = 256
-	frameSize       = 2048 // divides the block; TPACKET_V3 packs frames by their size
+	frameSize = 2048 // divides the block; TPACKET_V3 packs frames by their size
 
 	// How long a packet may wait in a block that does not fill. Kernels before
 	// 6.18 round it up to a jiffy.
 	blockTimeout = 2 * time.Millisecond
 	// How long Read waits before it reports ErrIdle.
-	pollTimeout = 4 * time.Millisecond
+	pollTimeout = 2 * time.Millisecond
 )
 
 // Ring is a Source over a TPACKET_V3 receive ring of a packet socket
@@ -42,16 +40,7 @@ type Ring struct {
 // returns, every answer that arrives from then on is seen. The calling
 // thread's network namespace is the one that counts.
 func OpenRing(device string, match Match) (*Ring, error) {
-	return openRing(device, match.Filter(), blocks)
-}
-
-// OpenNeighbours opens a ring for the answers to questions for link addresses.
-func OpenNeighbours(device string) (*Ring, error) {
-	return openRing(device, neighbourFilter(), neighbourBlocks)
-}
-
-func openRing(device string, program []bpf.Instruction, blocks int) (*Ring, error) {
-	filter, err := bpf.Assemble(append(incoming(), program...))
+	filter, err := bpf.Assemble(append(incoming(), match.Filter()...))
 	if err != nil {
 		return nil, fmt.Errorf("assemble receive filter: %w", err)
 	}
@@ -67,7 +56,7 @@ func openRing(device string, program []bpf.Instruction, blocks int) (*Ring, erro
 		packets.Close()
 		return nil, fmt.Errorf("set receive filter on %s: %w", device, err)
 	}
-	if err := prepareBlocks(packets, blocks); err != nil {
+	if err := prepareBlocks(packets); err != nil {
 		packets.Close()
 		return nil, fmt.Errorf("prepare receive ring on %s: %w", device, err)
 	}
@@ -89,8 +78,8 @@ const firstPacket = 16
 // it reads a whole block of packets from wrong addresses, and they are lost
 // without a count. All blocks have the same offset, and the kernel opened the
 // first one when it set up the ring.
-func prepareBlocks(packets *afpacket.TPacket, blocks int) error {
-	ring, err := ringMemory(packets, blocks)
+func prepareBlocks(packets *afpacket.TPacket) error {
+	ring, err := ringMemory(packets)
 	if err != nil {
 		return err
 	}
@@ -105,7 +94,7 @@ func prepareBlocks(packets *afpacket.TPacket, blocks int) error {
 }
 
 // ringMemory returns the ring, which the library keeps to itself.
-func ringMemory(packets *afpacket.TPacket, blocks int) ([]byte, error) {
+func ringMemory(packets *afpacket.TPacket) ([]byte, error) {
 	field := reflect.ValueOf(packets).Elem().FieldByName("ring")
 	if !field.IsValid() || field.Type() != reflect.TypeFor[[]byte]() || field.Len() != blocks*blockSize {
 		return nil, errors.New("the packet library is not the one that this was written for")

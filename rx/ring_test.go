@@ -20,7 +20,7 @@ func TestEveryBlockOfANewRingKnowsItsFirstPacket(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ring.Close()
-	memory, err := ringMemory(ring.packets, blocks)
+	memory, err := ringMemory(ring.packets)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -216,11 +217,13 @@ func (l Lines) Send(b *Batch, from, to int) (taken int, err error) {
 
 // Close implements Conn.
 func (l Lines) Close() error {
-	var errs []error
-	for _, c := range l {
+	errs := make([]error, len(l))
+	var closing sync.WaitGroup
+	for i, c := range l {
 		if c != nil {
-			errs = append(errs, c.Close())
+			closing.Go(func() { errs[i] = c.Close() })
 		}
 	}
+	closing.Wait()
 	return errors.Join(errs...)
 }

@@ -26,7 +26,7 @@ func addCompletions(cmd *cobra.Command) {
 		return cobra.FixedCompletions(list, nothingElse|cobra.ShellCompDirectiveKeepOrder)
 	}
 	var letters, timings []string
-	for _, m := range method.Table {
+	for _, m := range method.All() {
 		letters = append(letters, fmt.Sprintf("%c\t%s", m.Letter, m.Name))
 	}
 	for i, p := range presets {
@@ -120,7 +120,7 @@ func completeOption(out io.Writer, args []string, cmd *cobra.Command) bool {
 		_, text := pflag.UnquoteUsage(f)
 		switch f.Name {
 		case "scan":
-			for _, m := range method.Table {
+			for _, m := range method.All() {
 				offer(fmt.Sprintf("-s%c", m.Letter), m.Name+" scan")
 			}
 			offer("-sL", "list the addresses and send nothing")

@@ -89,7 +89,7 @@ func (w *words) define(all *pflag.FlagSet) []group {
 	speed.StringVar(&w.seed, "seed", "", "choose the order of the probes by this `NUMBER` (random)")
 	speed.StringVar(&w.shard, "shard", "1/1", "do part `I/N` of the scan; all parts need the same seed")
 	speed.StringVar(&w.maxProbes, "max-probes", "", "stop after the first `N` endpoints")
-	speed.StringVar(&w.senders, "senders", "", "send from `N` threads (one less than there are processors; -sT: as many)")
+	speed.StringVar(&w.senders, "senders", "", "send from `N` threads (one less than there are processors, but two of two; -sT: as many)")
 
 	network := newFlags()
 	network.StringVarP(&w.device, "interface", "e", "", "send by the interface `NAME`")

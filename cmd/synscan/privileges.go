@@ -16,8 +16,9 @@ var errNoPrivilege = errors.New("no privilege for raw packets")
 // checkPrivileges reports why this process cannot send raw probes: it opens a
 // socket of the kind that a scan needs, and closes it.
 func checkPrivileges(m *method.Method) error {
-	// Protocol 0 receives nothing, packet(7).
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	// It needs the same capability as a packet socket, but closing one of those
+	// takes the kernel a grace period (packet_release, net/packet/af_packet.c).
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
 	if err == nil {
 		unix.Close(fd)
 		return nil
@@ -27,7 +28,7 @@ func checkPrivileges(m *method.Method) error {
 		if pathErr != nil {
 			self = "synscan"
 		}
-		return privilegeError(fmt.Sprintf("-s%c sends raw packets, which needs the capability CAP_NET_RAW, and CAP_NET_ADMIN to resolve neighbours: run it with sudo, or grant both once with `sudo setcap cap_net_raw,cap_net_admin+ep %s`", m.Letter, self))
+		return privilegeError(fmt.Sprintf("-s%c sends raw packets, which needs the capability CAP_NET_RAW: run it with sudo, or grant that once with `sudo setcap cap_net_raw+ep %s`", m.Letter, self))
 	}
 	return fmt.Errorf("open a packet socket, which raw scans need: %w", err)
 }

@@ -204,8 +204,11 @@ func (a *app) dial(scope *scope) (prober, *netif.Routes, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if a.opt.verbose > 0 && !a.opt.quiet {
+	if a.opt.verbose > 0 {
 		a.describe(routes, port, count)
+	}
+	if routes.SourceForeign {
+		a.say.note("the source address is not this machine's: answers go to its owner, and are seen only if they pass here")
 	}
 	return network, routes, nil
 }

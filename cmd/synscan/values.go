@@ -98,5 +98,9 @@ func parseShard(text string) (plan.Shard, error) {
 	return plan.Shard{Index: i, Count: n}, nil
 }
 
-// defaultSenders leaves one processor to the receiver.
-func defaultSenders() int { return max(1, runtime.GOMAXPROCS(0)-1) }
+// defaultSenders leaves one processor to the receiver, if two are left: with two
+// processors in all, a second sender gains more than the receiver loses.
+func defaultSenders() int {
+	n := runtime.GOMAXPROCS(0)
+	return max(min(n, 2), n-1)
+}

@@ -3,7 +3,9 @@ package scan
 import (
 	"context"
 	"errors"
+	"io"
 	"net/netip"
+	"sync"
 
 	"synoptic/internal/cookie"
 	"synoptic/internal/netif"
@@ -127,21 +129,32 @@ func dialLines(links []netif.Link) (tx.Lines, error) {
 	return lines, nil
 }
 
-// Close closes all sockets.
+// Close closes all sockets, side by side: each packet socket takes the kernel a
+// grace period of some ten milliseconds (packet_release, net/packet/af_packet.c).
 func (n *Network) Close() error {
-	var errs []error
+	var all []io.Closer
 	for _, c := range n.Conns {
-		errs = append(errs, c.Close())
+		all = append(all, c)
 	}
 	for _, w := range n.Ways {
-		errs = append(errs, w.Source.Close())
+		all = append(all, w.Source)
 		if w.Drops != nil {
-			errs = append(errs, w.Drops.Close())
+			all = append(all, w.Drops)
 		}
 	}
 	if n.resolver != nil {
-		errs = append(errs, n.resolver.close())
+		all = append(all, n.resolver.sockets()...)
 	}
+	return closeAll(all)
+}
+
+func closeAll(all []io.Closer) error {
+	errs := make([]error, len(all))
+	var closing sync.WaitGroup
+	for i, c := range all {
+		closing.Go(func() { errs[i] = c.Close() })
+	}
+	closing.Wait()
 	return errors.Join(errs...)
 }
 

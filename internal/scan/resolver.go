@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"net/netip"
 	"slices"
@@ -32,7 +33,7 @@ type resolver struct {
 type neighbours struct {
 	*netif.Link
 	conn   tx.Conn
-	source rx.Source
+	source rx.Reader
 	asker  tx.Asker
 	asked  uint64 // questions sent
 
@@ -55,7 +56,7 @@ func newResolver(routes *netif.Routes) (_ *resolver, err error) {
 	r := &resolver{routes: routes, links: make([]*neighbours, len(routes.Links))}
 	defer func() {
 		if err != nil {
-			r.close()
+			closeAll(r.sockets())
 		}
 	}()
 	for i := range routes.Links {
@@ -68,25 +69,25 @@ func newResolver(routes *netif.Routes) (_ *resolver, err error) {
 			return nil, err
 		}
 		r.links[i] = n
-		if n.source, err = rx.OpenNeighbours(link.Name); err != nil {
+		if n.source, err = rx.OpenNeighbours(link.Index, link.Name); err != nil {
 			return nil, err
 		}
 	}
 	return r, nil
 }
 
-func (r *resolver) close() error {
-	var errs []error
+// sockets lists what is to be closed.
+func (r *resolver) sockets() (all []io.Closer) {
 	for _, n := range r.links {
 		if n == nil {
 			continue
 		}
-		errs = append(errs, n.conn.Close())
+		all = append(all, n.conn)
 		if n.source != nil {
-			errs = append(errs, n.source.Close())
+			all = append(all, n.source)
 		}
 	}
-	return errors.Join(errs...)
+	return all
 }
 
 // route implements Network.Route.
