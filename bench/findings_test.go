@@ -86,8 +86,15 @@ func runSynscan(t testing.TB, ns *lab.Namespace, rate string, letter byte, args 
 	return found, took
 }
 
-// runNmap scans without pings, names and version detection, as we do. Its XML
-// lists every port: those of the extraports, too, by ranges.
+// raceSynscan scans as fast as it goes and writes the same report as nmap.
+func raceSynscan(t testing.TB, ns *lab.Namespace, letter byte, args ...string) (findings, time.Duration) {
+	t.Helper()
+	results := filepath.Join(t.TempDir(), "synscan.xml")
+	took := timed(t, ns, synscanPath, append([]string{"-q", "-s" + string(letter), "--rate", "max", "-oX", results}, args...)...)
+	return readReport(t, results), took
+}
+
+// runNmap scans without pings, names and version detection, as we do.
 func runNmap(t testing.TB, ns *lab.Namespace, letter byte, args ...string) (findings, time.Duration) {
 	t.Helper()
 	results := filepath.Join(t.TempDir(), "nmap.xml")
@@ -96,7 +103,14 @@ func runNmap(t testing.TB, ns *lab.Namespace, letter byte, args ...string) (find
 		options = append(options, "-6")
 	}
 	took := timed(t, ns, "nmap", append(options, args...)...)
-	text, err := os.ReadFile(results)
+	return readReport(t, results), took
+}
+
+// readReport reads nmap's XML, which lists every port: those of the extraports,
+// too, by ranges.
+func readReport(t testing.TB, name string) findings {
+	t.Helper()
+	text, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +118,7 @@ func runNmap(t testing.TB, ns *lab.Namespace, letter byte, args ...string) (find
 	if err != nil {
 		t.Fatal(err)
 	}
-	return found, took
+	return found
 }
 
 // nmapRun is the part of nmap's XML that holds ports.

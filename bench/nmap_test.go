@@ -38,7 +38,7 @@ func BenchmarkScanAgainstNmap(b *testing.B) {
 					var peer findings
 					scanUs := func() {
 						var found findings
-						found, us = runSynscan(b, l.Scanner, "max", letter, w.args...)
+						found, us = raceSynscan(b, l.Scanner, letter, w.args...)
 						if wrong := differ(found, want); wrong > 0 {
 							b.Fatalf("synscan is wrong about %d of %d endpoints", wrong, len(want))
 						}
@@ -69,7 +69,7 @@ func TestScanAgainstNmapIsExact(t *testing.T) {
 	for _, w := range works {
 		for _, letter := range w.methods {
 			t.Run(fmt.Sprintf("work=%s/method=-s%c", w.name, letter), func(t *testing.T) {
-				found, took := runSynscan(t, l.Scanner, "max", letter, w.args...)
+				found, took := raceSynscan(t, l.Scanner, letter, w.args...)
 				t.Logf("took %v", took)
 				want := w.truth(letter)
 				for at, f := range want {

@@ -1,7 +1,8 @@
 // Package rx is the receive side of a scan: from frames on the wire to
 // validated replies.
 //
-//	1 the kernel's filter lets possible answers into the ring (filter.go, ring.go)
+//	1 the kernel's filter lets possible answers into the ring (filter.go, ring.go),
+//	  or into a plain socket where few are expected            (socket.go)
 //	2 the receiver reads packet after packet, without copying
 //	3 the classifier decodes it, finds its place in the plan, checks its cookie
 //	  and asks the method's table what it means             (classify.go)
@@ -20,21 +21,16 @@ import (
 	"time"
 )
 
-// Reader yields received packets.
-type Reader interface {
+// Source yields received packets.
+type Source interface {
 	// Read returns the next packet and when it arrived; the bytes are valid
 	// until the next call. It returns ErrIdle when none came for a few
 	// milliseconds.
 	Read() (data []byte, at time.Time, err error)
-	Close() error
-}
-
-// Source is a Reader that knows what it lost.
-type Source interface {
-	Reader
 	// Drops returns how many packets that passed the filter were lost for want
 	// of room since the source was opened; safe beside Read.
 	Drops() (uint64, error)
+	Close() error
 }
 
 // ErrIdle is returned by a Source when nothing arrived for a while.

@@ -200,6 +200,7 @@ func (a *app) dial(scope *scope) (prober, *netif.Routes, error) {
 	}
 	network, err := scan.Dial(a.signals.ctx, scan.Options{
 		Routes: routes, SourcePort: port, Ports: count, Senders: a.opt.senders, TTL: a.opt.ttl,
+		Probes: min(scope.visit, 1<<32) * uint64(tries),
 	})
 	if err != nil {
 		return nil, nil, err

@@ -52,6 +52,21 @@ type Options struct {
 	SourcePort, Ports uint16
 	Senders           int // sockets to send through, at least 1
 	TTL               uint8
+	Probes            uint64 // that the scan will send at most
+}
+
+// fewProbes are so many that a plain socket has room for the answers to all.
+const fewProbes = 1 << 17
+
+// openSource opens what answers are heard by on a link.
+func (o *Options) openSource(link *netif.Link, match rx.Match) (rx.Source, error) {
+	if o.Probes <= fewProbes {
+		socket, err := rx.OpenSocket(link.Index, link.Name, match)
+		if !errors.Is(err, rx.ErrNoRoom) {
+			return socket, err
+		}
+	}
+	return rx.OpenRing(link.Name, match)
 }
 
 // Dial opens the sockets of a scan and finds the routers' link addresses. When
@@ -70,11 +85,9 @@ func Dial(ctx context.Context, o Options) (_ *Network, err error) {
 			Link:  tx.Link{Header: headers[link.Kind].sent, MAC: link.MAC, Source4: link.Source4, Source6: link.Source6},
 			Match: rx.Match{Source4: link.Source4, Source6: link.Source6, Port: o.SourcePort, Ports: o.Ports, Link: headers[link.Kind].received},
 		}
-		ring, err := rx.OpenRing(link.Name, way.Match)
-		if err != nil {
+		if way.Source, err = o.openSource(link, way.Match); err != nil {
 			return nil, err
 		}
-		way.Source = ring
 		n.Ways = append(n.Ways, way) // from here on Close knows it
 		drops, err := link.OpenDrops()
 		if err != nil {
@@ -82,14 +95,21 @@ func Dial(ctx context.Context, o Options) (_ *Network, err error) {
 		}
 		n.Ways[i].Drops = drops
 	}
-	for range o.Senders {
-		lines, err := dialLines(o.Routes.Links)
-		n.Conns = append(n.Conns, lines)
-		if err != nil {
-			return nil, err
+	first, err := dialLines(o.Routes.Links)
+	n.Conns = append(n.Conns, first)
+	for i := 1; i < o.Senders && err == nil; i++ {
+		var lines tx.Lines
+		if o.Probes <= fewProbes {
+			lines, err = first.Share()
+		} else {
+			lines, err = dialLines(o.Routes.Links)
 		}
+		n.Conns = append(n.Conns, lines)
 	}
-	if n.resolver, err = newResolver(o.Routes); err != nil {
+	if err != nil {
+		return nil, err
+	}
+	if n.resolver, err = newResolver(o.Routes, first); err != nil {
 		return nil, err
 	}
 	n.Route = n.resolver.route
@@ -143,12 +163,8 @@ func (n *Network) Close() error {
 		}
 	}
 	if n.resolver != nil {
-		all = append(all, n.resolver.sockets()...)
+		all = append(all, n.resolver)
 	}
-	return closeAll(all)
-}
-
-func closeAll(all []io.Closer) error {
 	errs := make([]error, len(all))
 	var closing sync.WaitGroup
 	for i, c := range all {
@@ -185,6 +201,7 @@ func (n *Network) Prepare(ctx context.Context, pacer *tx.Pacer) error {
 	if n.resolver == nil {
 		return nil
 	}
+	defer n.resolver.hangUp() // nobody is asked any more
 	return n.resolver.targets(ctx, pacer)
 }
 

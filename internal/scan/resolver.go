@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"net/netip"
 	"slices"
@@ -27,13 +26,16 @@ type resolver struct {
 	links  []*neighbours // by index of the link; nil: nobody to ask there
 	tries  int
 	wait   time.Duration
+
+	hungUp  sync.Once
+	closing sync.WaitGroup
 }
 
 // neighbours are those on one link.
 type neighbours struct {
 	*netif.Link
 	conn   tx.Conn
-	source rx.Reader
+	source rx.Source
 	asker  tx.Asker
 	asked  uint64 // questions sent
 
@@ -51,43 +53,43 @@ type Neighbours struct {
 	Questions uint64     `json:"questions"`        // sent, to routers and targets
 }
 
-// newResolver opens the sockets to ask on.
-func newResolver(routes *netif.Routes) (_ *resolver, err error) {
+// newResolver opens the sockets to hear neighbours on, who are asked through the
+// lines of a sender.
+func newResolver(routes *netif.Routes, lines tx.Lines) (*resolver, error) {
 	r := &resolver{routes: routes, links: make([]*neighbours, len(routes.Links))}
-	defer func() {
-		if err != nil {
-			closeAll(r.sockets())
-		}
-	}()
 	for i := range routes.Links {
 		link := &routes.Links[i]
 		if len(link.Ask)+len(link.Gateways) == 0 {
 			continue
 		}
-		n := &neighbours{Link: link, mac: link.Known, asker: tx.Asker{MAC: link.MAC, V4: link.Asker4, V6: link.Asker6}}
-		if n.conn, err = tx.DialPacket(link.Index, link.Name); err != nil {
-			return nil, err
+		source, err := rx.OpenNeighbours(link.Index, link.Name)
+		if err != nil {
+			return nil, errors.Join(err, r.Close())
 		}
-		r.links[i] = n
-		if n.source, err = rx.OpenNeighbours(link.Index, link.Name); err != nil {
-			return nil, err
+		r.links[i] = &neighbours{
+			Link: link, mac: link.Known, conn: lines.Link(i), source: source,
+			asker: tx.Asker{MAC: link.MAC, V4: link.Asker4, V6: link.Asker6},
 		}
 	}
 	return r, nil
 }
 
-// sockets lists what is to be closed.
-func (r *resolver) sockets() (all []io.Closer) {
-	for _, n := range r.links {
-		if n == nil {
-			continue
+// hangUp begins to close what neighbours are heard on, beside whatever goes on.
+func (r *resolver) hangUp() {
+	r.hungUp.Do(func() {
+		for _, n := range r.links {
+			if n != nil {
+				r.closing.Go(func() { n.source.Close() })
+			}
 		}
-		all = append(all, n.conn)
-		if n.source != nil {
-			all = append(all, n.source)
-		}
-	}
-	return all
+	})
+}
+
+// Close implements io.Closer.
+func (r *resolver) Close() error {
+	r.hangUp()
+	r.closing.Wait()
+	return nil
 }
 
 // route implements Network.Route.

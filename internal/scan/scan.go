@@ -207,7 +207,7 @@ func (s *Scan) passes(ctx context.Context) error {
 			return err
 		}
 		s.state.Store("waiting")
-		if s.cooldown(time.Now()) || ctx.Err() != nil {
+		if s.cooldown(time.Now(), try < s.cfg.Retries) || ctx.Err() != nil {
 			return nil
 		}
 	}
@@ -221,6 +221,9 @@ const (
 	blindCooldown = time.Second
 	// A little more than twice the largest round trip seen.
 	leastCooldown = 250 * time.Millisecond
+	// The same before a retry. What comes later still counts, and costs one
+	// probe too many.
+	retryCooldown = 20 * time.Millisecond
 )
 
 // Patience is how long an answer is waited for, if the largest round trip so far
@@ -233,15 +236,19 @@ func Patience(largest, most time.Duration) time.Duration {
 	return min(wait, most)
 }
 
-// cooldown waits for answers to what was sent until now, and reports whether
-// everything is answered. An interrupted scan still waits; one whose sink or
+// cooldown waits for answers to what was sent until now, at the end or before one
+// more try, and reports whether everything is answered. An interrupted scan still waits; one whose sink or
 // receiver failed does not.
-func (s *Scan) cooldown(since time.Time) bool {
+func (s *Scan) cooldown(since time.Time, more bool) bool {
 	for {
 		if s.answered() {
 			return true
 		}
-		left := time.Until(since.Add(Patience(s.rtt.max(), s.cfg.Wait)))
+		wait := Patience(s.rtt.max(), s.cfg.Wait)
+		if largest := s.rtt.max(); more && largest > 0 {
+			wait = min(wait, retryCooldown+2*largest)
+		}
+		left := time.Until(since.Add(wait))
 		if left <= 0 || s.failed.Load() {
 			return false
 		}
