@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+	"time"
 
 	"synoptic/bpf/respond"
 	"synoptic/internal/lab"
@@ -75,10 +76,12 @@ func TestRealHosts(t *testing.T) {
 		for _, h := range hosts {
 			for _, addr := range []netip.Addr{h.Addr4, h.Addr6} {
 				t.Run(fmt.Sprintf("%s/%v", m.Name, addr), func(t *testing.T) {
-					got, sum := overSockets(t, newPlan(t, "1-100", addr.String()), m.Name, 1)
-					compare(t, l, m.Name, 2, []netip.Addr{addr}, portList(1, 100), got)
-					if sum.BadCookie+sum.OutOfPlan+sum.Dropped > 0 {
-						t.Errorf("%+v", sum)
+					for _, probes := range []uint64{200, 0} { // few, and perhaps many
+						got, sum := overSocketsOf(t, newPlan(t, "1-100", addr.String()), m.Name, 1, probes)
+						compare(t, l, m.Name, 2, []netip.Addr{addr}, portList(1, 100), got)
+						if sum.BadCookie+sum.OutOfPlan+sum.Dropped > 0 || sum.RTTMedian <= 0 || sum.RTT99 > 100*time.Millisecond {
+							t.Errorf("%+v", sum)
+						}
 					}
 				})
 			}

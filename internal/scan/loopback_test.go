@@ -14,8 +14,14 @@ import (
 	"synoptic/internal/result"
 )
 
-// overSockets runs a scan over real sockets.
+// overSockets runs a scan over real sockets, as a program would.
 func overSockets(t *testing.T, p *plan.Plan, name string, retries int) ([]result.Record, Summary) {
+	t.Helper()
+	return overSocketsOf(t, p, name, retries, p.Len()*uint64(retries+1))
+}
+
+// overSocketsOf runs it on the sockets of so many probes, 0 for many.
+func overSocketsOf(t *testing.T, p *plan.Plan, name string, retries int, probes uint64) ([]result.Record, Summary) {
 	t.Helper()
 	routes, err := netif.Resolve(t.Context(), p.Targets(), netif.Options{})
 	if err != nil {
@@ -25,7 +31,7 @@ func overSockets(t *testing.T, p *plan.Plan, name string, retries int) ([]result
 	if err != nil {
 		t.Fatal(err)
 	}
-	network, err := Dial(t.Context(), Options{Routes: routes, SourcePort: port, Ports: uint16(retries + 1), Senders: 1})
+	network, err := Dial(t.Context(), Options{Routes: routes, SourcePort: port, Ports: uint16(retries + 1), Senders: 2, Probes: probes})
 	if err != nil {
 		t.Fatal(err)
 	}

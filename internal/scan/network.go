@@ -52,15 +52,18 @@ type Options struct {
 	SourcePort, Ports uint16
 	Senders           int // sockets to send through, at least 1
 	TTL               uint8
-	Probes            uint64 // that the scan will send at most
+	Probes            uint64 // that the scan will send at most; 0: not known
 }
 
 // fewProbes are so many that a plain socket has room for the answers to all.
 const fewProbes = 1 << 17
 
+// few tells whether there will be few answers.
+func (o *Options) few() bool { return o.Probes-1 < fewProbes }
+
 // openSource opens what answers are heard by on a link.
 func (o *Options) openSource(link *netif.Link, match rx.Match) (rx.Source, error) {
-	if o.Probes <= fewProbes {
+	if o.few() {
 		socket, err := rx.OpenSocket(link.Index, link.Name, match)
 		if !errors.Is(err, rx.ErrNoRoom) {
 			return socket, err
@@ -99,7 +102,7 @@ func Dial(ctx context.Context, o Options) (_ *Network, err error) {
 	n.Conns = append(n.Conns, first)
 	for i := 1; i < o.Senders && err == nil; i++ {
 		var lines tx.Lines
-		if o.Probes <= fewProbes {
+		if o.few() {
 			lines, err = first.Share()
 		} else {
 			lines, err = dialLines(o.Routes.Links)
