@@ -101,7 +101,7 @@ func (w *words) define(all *pflag.FlagSet) []group {
 
 	results := newFlags()
 	results.BoolVar(&w.open, "open", false, "show open, open|filtered and unfiltered ports and suspect answers; the default")
-	results.BoolVar(&w.allStates, "all-states", false, "show every endpoint, the silent ones too")
+	results.BoolVar(&w.allStates, "all-states", false, "show every endpoint, the silent ones too: for -sN, -sF, -sX and -sM those of hosts that answered")
 	w.defineOutputs(results)
 	results.BoolVar(&w.dryRun, "dry-run", false, "print the endpoints in the order of the scan, and send nothing")
 	results.BoolVar(&w.statusJSON, "status-json", false, "report progress and summary as JSON lines on stderr")

@@ -55,7 +55,7 @@ func (a *app) listNetwork(said []*pflag.Flag, targets []string) (int, error) {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%s\n", r.Dst, via, orDash(r.Interface), orDash(source), r.Metric, tableName(r.Table))
 	}
 	if err := table.Flush(); err != nil {
-		return exitFailed, fmt.Errorf("write stdout: %w", err)
+		return exitFailed, fmt.Errorf("write stdout: %w", bare(err))
 	}
 	return exitDone, nil
 }

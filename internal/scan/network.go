@@ -224,6 +224,9 @@ func (n *Network) Neighbours() Neighbours {
 
 // Dropped implements Prober.
 func (n *Network) Dropped() (ring, kernel uint64, err error) {
+	if n.resolver != nil {
+		ring = n.resolver.lost.Load()
+	}
 	for _, w := range n.Ways {
 		dropped, dropErr := w.Source.Drops()
 		ring += dropped

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"synoptic/internal/netif"
@@ -29,6 +30,7 @@ type resolver struct {
 
 	hungUp  sync.Once
 	closing sync.WaitGroup
+	lost    atomic.Uint64 // answers for which there was no room
 }
 
 // neighbours are those on one link.
@@ -79,7 +81,11 @@ func (r *resolver) hangUp() {
 	r.hungUp.Do(func() {
 		for _, n := range r.links {
 			if n != nil {
-				r.closing.Go(func() { n.source.Close() })
+				r.closing.Go(func() {
+					lost, _ := n.source.Drops()
+					r.lost.Add(lost)
+					n.source.Close()
+				})
 			}
 		}
 	})
