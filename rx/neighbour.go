@@ -19,7 +19,9 @@ func OpenNeighbours(ifindex int, name string) (*Socket, error) {
 		return nil, fmt.Errorf("listen for neighbours on %s: %w", name, err)
 	}
 	// Without the privilege there is room for fewer, and questions are repeated.
-	_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, socketBuffer)
+	if unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, socketBuffer) != nil {
+		_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, socketBuffer)
+	}
 	return s, nil
 }
 

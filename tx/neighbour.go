@@ -18,24 +18,13 @@ type Asker struct {
 }
 
 // Ask sends one question for each address to the link, by ARP (RFC 826) or
-// Neighbor Discovery (RFC 4861), in batches at the pacer's rate, and returns how
-// many were sent. It returns early without error when ctx ends.
-func (a Asker) Ask(ctx context.Context, conn Conn, pacer *Pacer, who iter.Seq[netip.Addr]) (uint64, error) {
+// Neighbor Discovery (RFC 4861), in batches at the pacer's rate. It returns early
+// without error when ctx ends.
+func (a Asker) Ask(ctx context.Context, conn Conn, pacer *Pacer, who iter.Seq[netip.Addr]) error {
 	var counts counters
 	s := &sender{conn: conn, pacer: pacer, counts: &counts}
-	send := func() error {
-		if s.batch.n == 0 || pacer.Wait(ctx, s.batch.n) != nil {
-			return nil
-		}
-		_, err := s.flush()
-		s.batch.n = 0
-		return err
-	}
 	most := plan.SpanLen(pacer.Rate(), 1)
 	for addr := range who {
-		if ctx.Err() != nil {
-			return counts.sent.Load(), nil
-		}
 		switch {
 		case addr.Is4():
 			s.batch.add(wire.PutARPRequest(s.batch.room(), a.MAC, a.V4, addr), addr, 0)
@@ -43,11 +32,24 @@ func (a Asker) Ask(ctx context.Context, conn Conn, pacer *Pacer, who iter.Seq[ne
 			s.batch.add(wire.PutSolicitation(s.batch.room(), a.MAC, a.V6, addr), addr, 0)
 		}
 		if s.batch.n >= most {
-			if err := send(); err != nil {
-				return counts.sent.Load(), err
+			if ended, err := s.ask(ctx); ended || err != nil {
+				return err
 			}
 		}
 	}
-	err := send()
-	return counts.sent.Load(), err
+	_, err := s.ask(ctx)
+	return err
+}
+
+// ask sends a batch of questions, unless ctx has ended.
+func (s *sender) ask(ctx context.Context) (ended bool, err error) {
+	if s.batch.n == 0 {
+		return false, nil
+	}
+	if s.pacer.Wait(ctx, s.batch.n) != nil {
+		return true, nil
+	}
+	_, err = s.flush(ctx)
+	s.batch.n = 0
+	return ctx.Err() != nil, err
 }

@@ -2,6 +2,8 @@ package tx
 
 import (
 	"context"
+	"sync"
+	"time"
 
 	"golang.org/x/time/rate"
 
@@ -16,7 +18,11 @@ import (
 // burst is half a percent of the rate (or one packet), and the spans of as many
 // senders as plan.Senders allows are together at most a tenth of a percent (or
 // one packet), so the window stays within one percent, or two packets.
-type Pacer struct{ limiter *rate.Limiter }
+type Pacer struct {
+	limiter *rate.Limiter
+	mu      sync.Mutex
+	changed chan struct{} // closed when the rate changes
+}
 
 // burstShare is the part of a second's packets that a late sender may catch up
 // on; it is what keeps the average rate when the scheduler is late.
@@ -25,7 +31,7 @@ const burstShare = 0.005
 // NewPacer returns a pacer for a rate in packets per second; 0 or less means
 // unlimited. Spans of plan.SpanLen(pps, senders) probes fit its burst.
 func NewPacer(pps float64) *Pacer {
-	return &Pacer{rate.NewLimiter(limits(pps))}
+	return &Pacer{limiter: rate.NewLimiter(limits(pps)), changed: make(chan struct{})}
 }
 
 func limits(pps float64) (limit rate.Limit, burst int) {
@@ -36,22 +42,45 @@ func limits(pps float64) (limit rate.Limit, burst int) {
 }
 
 // Wait blocks until n packets may leave, or ctx ends. More than the burst leave
-// it in parts: spans that were made for a higher rate.
+// it in parts: spans that were made for a higher rate. A change of the rate holds
+// for who waits already.
 func (p *Pacer) Wait(ctx context.Context, n int) error {
 	for n > 0 {
-		part := n
-		if p.limiter.Limit() != rate.Inf {
-			part = min(n, p.limiter.Burst())
-		}
-		if err := p.limiter.WaitN(ctx, part); err != nil {
-			if ctx.Err() == nil && part > p.limiter.Burst() {
-				continue // it shrank in between
-			}
+		if err := ctx.Err(); err != nil {
 			return err
+		}
+		p.mu.Lock()
+		limit, burst, changed := p.limiter.Limit(), p.limiter.Burst(), p.changed
+		p.mu.Unlock()
+		if limit == rate.Inf {
+			return nil
+		}
+		part := min(n, burst)
+		turn := p.limiter.ReserveN(time.Now(), part)
+		if !turn.OK() || !await(ctx, turn, changed) {
+			continue // the rate changed, or ctx ended
 		}
 		n -= part
 	}
 	return nil
+}
+
+// await waits for a turn, and reports whether it came.
+func await(ctx context.Context, turn *rate.Reservation, changed <-chan struct{}) bool {
+	delay := turn.Delay()
+	if delay == 0 {
+		return true
+	}
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-changed:
+	case <-ctx.Done():
+	}
+	turn.Cancel()
+	return false
 }
 
 // Rate returns the rate in packets per second, 0 for unlimited.
@@ -65,6 +94,10 @@ func (p *Pacer) Rate() float64 {
 // SetRate changes the rate from now on; 0 or less means unlimited.
 func (p *Pacer) SetRate(pps float64) {
 	limit, burst := limits(pps)
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.limiter.SetBurst(burst)
 	p.limiter.SetLimit(limit)
+	close(p.changed)
+	p.changed = make(chan struct{})
 }

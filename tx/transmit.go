@@ -74,7 +74,7 @@ func (t *Transmitter) Stats() Stats {
 
 // Run sends spans until there are none left, ctx ends, or a sender fails, and
 // returns when every sender has stopped. A span once begun is completed, unless
-// its sender failed. It returns nil when ctx ended.
+// its sender failed or the machine refuses it. It returns nil when ctx ended.
 func (t *Transmitter) Run(ctx context.Context, spans Spans) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -121,7 +121,7 @@ func (s *sender) run(ctx context.Context, spans Spans) error {
 			return nil
 		}
 		spans.Sending(&s.span, time.Now())
-		if sent, err := s.flush(); err != nil {
+		if sent, err := s.flush(ctx); sent < s.batch.n {
 			spans.GiveBack(&s.span, s.batch.n-sent)
 			return err
 		}
@@ -138,8 +138,9 @@ const (
 	giveUpAfter = 5 * time.Second
 )
 
-// flush sends the batch to its end, or returns how far it came.
-func (s *sender) flush() (sent int, err error) {
+// flush sends the batch to its end, or returns how far it came: without error if
+// ctx ended while frames were refused.
+func (s *sender) flush(ctx context.Context) (sent int, err error) {
 	var since time.Time // of the first refusal in a row
 	offers := 0
 	s.counts.generated.Add(uint64(s.batch.n))
@@ -161,13 +162,16 @@ func (s *sender) flush() (sent int, err error) {
 			offers = 0
 		}
 		switch offers++; {
+		case ctx.Err() != nil:
+			s.counts.refused.Add(uint64(s.batch.n - from))
+			return from, nil
 		case offers == 1:
 			since = time.Now()
 		case offers < eagerOffers:
 			runtime.Gosched()
 		case time.Since(since) > giveUpAfter:
 			s.counts.refused.Add(uint64(s.batch.n - from))
-			return from, fmt.Errorf("send: the device took no frame for %v: %w", giveUpAfter, err)
+			return from, fmt.Errorf("send: no frame was taken for %v: %w: does the interface have a carrier?", giveUpAfter, err)
 		default:
 			time.Sleep(offerPause)
 		}

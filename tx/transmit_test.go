@@ -329,6 +329,13 @@ func TestARateThatChanges(t *testing.T) {
 				t.Errorf("the rate is %v, want %v", got, tt.rate)
 			}
 		}
+		// Who waits for a turn of a slow rate hears of a faster one.
+		pacer.SetRate(0.01)
+		wait(1, 1)
+		time.AfterFunc(time.Second, func() { pacer.SetRate(1000) })
+		if got := wait(1, 1); got > 1010*time.Millisecond {
+			t.Errorf("waited %v for a rate that was raised after a second", got)
+		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		for _, rate := range []float64{0, 100} {

@@ -8,6 +8,7 @@ import (
 	"synoptic/internal/connect"
 	"synoptic/internal/method"
 	"synoptic/internal/netif"
+	"synoptic/internal/plan"
 	"synoptic/internal/scan"
 )
 
@@ -46,6 +47,14 @@ func (a *app) open(scope *scope) (prober, *netif.Routes, error) {
 	targets, path, senders := scope.plan.Targets(), a.opt.path, a.opt.senders
 	if a.opt.autoSenders {
 		senders = runtime.GOMAXPROCS(0) // which take most answers themselves
+	}
+	senders = plan.Senders(a.opt.rate, senders) // they share the descriptors
+	if path.Interface == "" {
+		for first, last := range targets.Ranges() {
+			if first.IsLinkLocalUnicast() && first.Is6() || last.IsLinkLocalUnicast() && last.Is6() {
+				return nil, nil, fmt.Errorf("connect to %v: a link-local address exists on every link: name the interface with -e", first)
+			}
+		}
 	}
 	p, err := connect.New(connect.Options{
 		IPv4: targets.Has4(), IPv6: targets.Has6(), Interface: path.Interface, Source4: path.Source4, Source6: path.Source6,

@@ -75,7 +75,7 @@ func (p *pace) next(now scan.Progress) float64 {
 	p.glances[p.oldest] = now
 	p.oldest = (p.oldest + 1) % len(p.glances)
 	if span := (now.Elapsed - before.Elapsed).Seconds(); span > 0 {
-		return float64(now.Sent-before.Sent) / span
+		return float64(now.Sent+now.Neighbours.Questions-before.Sent-before.Neighbours.Questions) / span
 	}
 	return 0
 }
@@ -90,6 +90,8 @@ type glance struct {
 func (g glance) String() string {
 	at := fmt.Sprintf("%.1f%%", 100*float64(g.Probed)/float64(max(g.Planned, 1)))
 	switch {
+	case g.State == "resolving":
+		at = fmt.Sprintf("%s of %s asked", count(g.Neighbours.Questions), number(g.Neighbours.Targets, "neighbour"))
 	case g.State != "sending":
 		at = g.State
 	case g.Try > 0:

@@ -109,6 +109,8 @@ func refusal(target netip.AddrPort, err error) error {
 	switch e := errnoOf(err); {
 	case e == unix.EINVAL && target.Addr().IsLinkLocalUnicast():
 		return fmt.Errorf("connect to %v: a link-local address needs an interface: name it with -e", target)
+	case e == unix.EINVAL:
+		return fmt.Errorf("connect to %v: %w: this machine has no way there from that source address, or a blackhole route", target, err)
 	case refused(e):
 		return fmt.Errorf("connect to %v: %w: a local firewall rule or route refuses it", target, err)
 	}

@@ -93,7 +93,7 @@ func TestErrorQueue(t *testing.T) {
 
 func TestRefusalsNameTheRemedy(t *testing.T) {
 	for host, want := range map[string]string{
-		"192.0.2.1": "connect to 192.0.2.1:80: invalid argument: a local firewall rule or route refuses it",
+		"192.0.2.1": "connect to 192.0.2.1:80: invalid argument: this machine has no way there from that source address, or a blackhole route",
 		"fe80::1":   "connect to [fe80::1]:80: a link-local address needs an interface: name it with -e",
 	} {
 		if got := refusal(netip.AddrPortFrom(netip.MustParseAddr(host), 80), unix.EINVAL).Error(); got != want {

@@ -22,6 +22,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -139,6 +140,9 @@ func (p *Prober) Prepare(context.Context, *tx.Pacer) error { return nil }
 
 // Neighbours implements scan.Prober: nobody is asked.
 func (p *Prober) Neighbours() scan.Neighbours { return scan.Neighbours{} }
+
+// Living implements scan.Prober: nobody has been heard.
+func (p *Prober) Living() iter.Seq[netip.Addr] { return func(func(netip.Addr) bool) {} }
 
 // Reaches implements scan.Prober: whatever the system says is an answer.
 func (p *Prober) Reaches(netip.Addr) bool { return true }

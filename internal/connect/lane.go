@@ -205,6 +205,7 @@ func (l *lane) giveUp(i int32) error {
 		return err
 	}
 	disconnect(l.slots.all[i].fd)
+	l.queue.drain(l.slots.all[i].fd) // of what came in between, lest it be taken for the next
 	l.slots.land(i)
 	l.slots.release(i)
 	return nil

@@ -160,13 +160,14 @@ func TestALocalRefusalIsAnError(t *testing.T) {
 	}
 	lab.New(t, lab.Config{Here: true})
 	for host, kind := range map[string]int{"10.66.0.1": unix.RTN_PROHIBIT, "10.67.0.1": unix.RTN_BLACKHOLE} {
+		want := map[int]string{unix.RTN_PROHIBIT: "a local firewall rule or route refuses it", unix.RTN_BLACKHOLE: "or a blackhole route"}[kind]
 		prefix := netlink.NewIPNet(netip.MustParseAddr(host).AsSlice())
 		if err := netlink.RouteAdd(&netlink.Route{Dst: prefix, Type: kind}); err != nil {
 			t.Fatal(err)
 		}
 		s, _, sink := begin(t, scan.Config{Plan: newPlan(t, "80", host)}, Options{})
 		sum, err := s.Run(t.Context(), sink)
-		if err == nil || !strings.Contains(err.Error(), "a local firewall rule or route refuses it") || len(sink.found) > 0 || sum.Probed > 0 {
+		if err == nil || !strings.Contains(err.Error(), want) || len(sink.found) > 0 || sum.Probed > 0 {
 			t.Errorf("%+v, %v", sum, err)
 		}
 	}

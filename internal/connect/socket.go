@@ -83,6 +83,9 @@ func (o *Options) bind(fd int, six bool) error {
 	if err == nil {
 		err = unix.Bind(fd, sockaddr(from))
 	}
+	if err == nil && !boundTo(fd, source) { // a broadcast address, which nobody sends from
+		err = unix.EADDRNOTAVAIL
+	}
 	switch {
 	case errors.Is(err, unix.EADDRNOTAVAIL):
 		return fmt.Errorf("connect from %v: it is no address of this machine: only raw methods can send from another's", source)
@@ -94,6 +97,21 @@ func (o *Options) bind(fd int, six bool) error {
 		return fmt.Errorf("connect from %v: %w", from, err)
 	}
 	return nil
+}
+
+// boundTo tells whether a socket has a source address.
+func boundTo(fd int, source netip.Addr) bool {
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		return false
+	}
+	switch name := name.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrFrom4(name.Addr) == source
+	case *unix.SockaddrInet6:
+		return netip.AddrFrom16(name.Addr) == source
+	}
+	return false
 }
 
 func sockaddr(ap netip.AddrPort) unix.Sockaddr {
@@ -159,6 +177,15 @@ func (d *dialer) withItself(fd int, to netip.AddrPort) bool {
 type queue struct {
 	msg     unix.Msghdr
 	control [controlLen]byte
+}
+
+// drain empties a socket's error queue, which disconnecting does not.
+func (q *queue) drain(fd int) {
+	for {
+		if _, any := q.read(fd); !any {
+			return
+		}
+	}
 }
 
 // read takes an ICMP error out of a socket's error queue.

@@ -45,9 +45,8 @@ func (r *router) questions(routes *Routes, segments []segment, targets Ranges) e
 	return nil
 }
 
-// known reads of which neighbours the kernel is sure: those that somebody
-// entered for good, and those that answered a moment ago. Others, whose
-// addresses may be out of date, are asked for anew.
+// known reads which neighbours somebody has entered for good. All others are
+// asked, those too that the kernel has heard of: an answer is a sign of life.
 func (r *router) known(link *Link) error {
 	var list []netlink.Neigh
 	err := consistent(func() (err error) {
@@ -59,7 +58,7 @@ func (r *router) known(link *Link) error {
 	}
 	link.Known = make(map[netip.Addr][6]byte, len(list))
 	for _, n := range list {
-		const sure = unix.NUD_REACHABLE | unix.NUD_PERMANENT | unix.NUD_NOARP
+		const sure = unix.NUD_PERMANENT | unix.NUD_NOARP
 		if n.State&sure != 0 && len(n.HardwareAddr) == 6 {
 			link.Known[address(n.IP)] = [6]byte(n.HardwareAddr)
 		}
@@ -77,10 +76,35 @@ func (r *router) askers(link *Link) (err error) {
 			return err
 		}
 	}
-	if r.foreign6 || !link.Asker6.IsValid() { // IPv4 may lie behind an IPv6 gateway
-		if link.Asker6, err = linkLocalOn(r.handle, attrs); err != nil {
+	if !r.foreign6 && link.Asker6.IsValid() {
+		return nil
+	}
+	// IPv4 may lie behind an IPv6 gateway.
+	for _, find := range []func() (netip.Addr, error){
+		func() (netip.Addr, error) { return linkLocalOn(r.handle, attrs) },
+		func() (netip.Addr, error) { return sourceOn(r.handle, attrs, false) },
+	} {
+		if link.Asker6, err = find(); err != nil || link.Asker6.IsValid() {
 			return err
 		}
 	}
+	if six := link.asksIPv6(); six.IsValid() {
+		return fmt.Errorf("resolve %s on %s: the interface has no IPv6 address to ask from: give it one, or name the router's link address with --router-mac", six, link.Name)
+	}
 	return nil
+}
+
+// asksIPv6 returns an IPv6 address that is to be asked for on the link.
+func (l *Link) asksIPv6() netip.Addr {
+	for _, g := range l.Gateways {
+		if g.Is6() {
+			return g
+		}
+	}
+	for _, s := range l.Ask {
+		if s.First.Is6() {
+			return s.First
+		}
+	}
+	return netip.Addr{}
 }

@@ -33,6 +33,11 @@ func (o Options) check() error {
 	if o.Source6.IsValid() && (!o.Source6.Is6() || o.Source6.Is4In6()) {
 		return fmt.Errorf("use %s as the IPv6 source: it is not an IPv6 address", o.Source6)
 	}
+	for _, source := range []netip.Addr{o.Source4, o.Source6} {
+		if source.IsValid() && (source.IsUnspecified() || source.IsMulticast() || source == maxAddr(true)) {
+			return fmt.Errorf("use %s as the source: nobody can send from it", source)
+		}
+	}
 	if n := len(o.RouterMAC); n != 0 && n != 6 {
 		return fmt.Errorf("use %s as the router's link address: an Ethernet address has 6 bytes, this has %d", o.RouterMAC, n)
 	}

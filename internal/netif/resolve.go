@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -129,42 +130,63 @@ func (r *router) add(routes *Routes, seg *segment, all []segment) error {
 	return nil
 }
 
-// link returns the index of a segment's link, which is added if need be.
+// link returns the index of a segment's link, which is added if need be. Targets
+// of one interface that need different sources are on different links.
 func (r *router) link(routes *Routes, seg *segment, all []segment) (int, error) {
 	index := seg.link
 	if seg.class == local {
 		index = loIndex
 	}
-	if at := slices.IndexFunc(routes.Links, func(l Link) bool { return l.Index == index }); at >= 0 {
-		return at, nil
-	}
-	found, err := r.handle.LinkByIndex(index)
+	attrs, err := r.interfaceOf(index)
 	if err != nil {
-		return 0, fmt.Errorf("find interface %d: %w", index, err)
+		return 0, err
 	}
-	attrs := found.Attrs()
 	if seg.class != local && attrs.RawFlags&unix.IFF_LOOPBACK != 0 {
 		return 0, fmt.Errorf("use interface %s: it reaches this machine only, and %s is elsewhere", attrs.Name, seg.first)
 	}
-	if err := ready(attrs); err != nil {
+	source, err := r.source(seg, all, attrs)
+	if err != nil {
 		return 0, err
+	}
+	routes.SourceForeign = routes.SourceForeign || r.foreign(seg.first)
+	for i := range routes.Links {
+		if l := &routes.Links[i]; l.Index == index && l.takes(source) {
+			return i, nil
+		}
 	}
 	kind, _ := kindOf(attrs)
 	link := Link{Kind: kind, Index: index, Name: attrs.Name, MTU: attrs.MTU, noARP: attrs.RawFlags&unix.IFF_NOARP != 0}
 	if link.Kind == Ethernet {
 		copy(link.MAC[:], attrs.HardwareAddr)
 	}
-	if err := r.chooseSources(routes, &link, all, attrs); err != nil {
-		return 0, err
-	}
+	link.takes(source)
 	routes.Links = append(routes.Links, link)
 	return len(routes.Links) - 1, nil
 }
 
-// checkRouterMAC refuses one router for several links.
+// interfaceOf returns an interface that is ready for probes.
+func (r *router) interfaceOf(index int) (*netlink.LinkAttrs, error) {
+	if attrs := r.links[index]; attrs != nil {
+		return attrs, nil
+	}
+	found, err := r.handle.LinkByIndex(index)
+	if err != nil {
+		return nil, fmt.Errorf("find interface %d: %w", index, err)
+	}
+	if r.links == nil {
+		r.links = map[int]*netlink.LinkAttrs{}
+	}
+	r.links[index] = found.Attrs()
+	return found.Attrs(), ready(found.Attrs())
+}
+
+// checkRouterMAC refuses one router for several interfaces, or for none.
 func (r *router) checkRouterMAC(routes *Routes, segments []segment) error {
 	if len(r.opt.RouterMAC) == 0 {
 		return nil
+	}
+	if !slices.ContainsFunc(routes.Links, func(l Link) bool { return l.Kind == Ethernet }) {
+		return fmt.Errorf("use router %s: no target is reached over Ethernet: leave out --router-mac", r.opt.RouterMAC)
 	}
 	var first *segment
 	for i := range segments {

@@ -178,7 +178,7 @@ func TestLoopback(t *testing.T) {
 }
 
 func TestNeighbours(t *testing.T) {
-	t.Run("kernel_knows_for_sure_what_was_entered_or_just_confirmed", func(t *testing.T) {
+	t.Run("only_what_was_entered_by_hand_is_known", func(t *testing.T) {
 		l := simple(t)
 		index := l.link(l.here, "v0").Attrs().Index
 		for last, state := range map[byte]int{3: netlink.NUD_PERMANENT, 4: netlink.NUD_REACHABLE, 5: netlink.NUD_STALE, 6: netlink.NUD_FAILED, 7: netlink.NUD_NOARP} {
@@ -187,7 +187,7 @@ func TestNeighbours(t *testing.T) {
 		r := l.mustResolve(Options{}, "10.9.0.3-10.9.0.7")
 		known := r.Links[0].Known
 		maps.DeleteFunc(known, func(a netip.Addr, _ [6]byte) bool { return a.Is6() }) // the kernel's own multicast groups
-		if got := fmt.Sprint(known); got != "map[10.9.0.3:[2 0 0 0 0 119] 10.9.0.4:[2 0 0 0 0 119] 10.9.0.7:[2 0 0 0 0 119]]" {
+		if got := fmt.Sprint(known); got != "map[10.9.0.3:[2 0 0 0 0 119] 10.9.0.7:[2 0 0 0 0 119]]" {
 			t.Errorf("known are %v", got)
 		}
 	})
@@ -204,6 +204,21 @@ func TestNeighbours(t *testing.T) {
 		if got := r.Links[0]; got.Asker4.String() != "10.9.0.1" || !got.Asker6.IsLinkLocalUnicast() {
 			t.Errorf("asks from %v and %v", got.Asker4, got.Asker6)
 		}
+	})
+	t.Run("without_a_link_local_address_another_asks", func(t *testing.T) {
+		l := simple(t)
+		for _, a := range must(l.here.AddrList(l.link(l.here, "v0"), netlink.FAMILY_V6))(t) {
+			if a.IP.IsLinkLocalUnicast() {
+				l.ok(l.here.AddrDel(l.link(l.here, "v0"), &a))
+			}
+		}
+		r := l.mustResolve(Options{Source6: addrOf("2001:db8:f::1")}, "fd09::2")
+		if got := r.Links[0].Asker6.String(); got != "fd09::1" {
+			t.Errorf("asks from %s", got)
+		}
+		l.ok(l.here.AddrDel(l.link(l.here, "v0"), must(netlink.ParseAddr("fd09::1/64"))(t)))
+		l.route("fd09::/64", "", "v0")
+		l.refuses(Options{Source6: addrOf("2001:db8:f::1")}, []string{"fd09::2"}, "resolve fd09::2 on v0", "no IPv6 address to ask from")
 	})
 	t.Run("too_many_on_link_targets_are_refused", func(t *testing.T) {
 		l := simple(t)

@@ -24,7 +24,8 @@ type router struct {
 	// foreign4 and foreign6 tell that the user's source is not ours: the kernel
 	// refuses to route from it, so questions leave it out.
 	foreign4, foreign6 bool
-	asked              int // questions so far
+	asked              int                        // questions so far
+	links              map[int]*netlink.LinkAttrs // by index, those met
 }
 
 // kernelSpecial are ranges that the kernel treats apart before it looks into

@@ -82,12 +82,27 @@ func TestRoutes(t *testing.T) {
 			t.Errorf("source %s for targets on and beyond the link", p.Links[0].Source6)
 		}
 	})
-	t.Run("source_of_most_targets_wins", func(t *testing.T) {
+	t.Run("each_network_of_an_interface_has_its_source", func(t *testing.T) {
 		l := simple(t)
-		l.addr(l.here, "v0", "10.10.0.1/24")
-		p := l.mustResolve(Options{RouterMAC: elsewhere}, "10.10.0.8/29", "192.0.2.0/24")
-		if source := p.Links[0].Source4; source.String() != "10.9.0.1" {
-			t.Errorf("source %s", source)
+		l.addr(l.here, "v0", "10.10.0.1/24", "2001:db8:9::1/64")
+		r := l.mustResolve(Options{}, "10.9.0.7", "10.10.0.8/29", "192.0.2.0/24", "2001:db8:9::7", "fd09::7")
+		for target, want := range map[string]string{
+			"10.9.0.7": "10.9.0.1", "10.10.0.9": "10.10.0.1", "192.0.2.9": "10.9.0.1", "2001:db8:9::7": "2001:db8:9::1", "fd09::7": "fd09::1",
+		} {
+			to, ok := r.Hop(addrOf(target))
+			if !ok {
+				t.Fatalf("no way to %s", target)
+			}
+			got := r.Links[to.Link].Source6
+			if addrOf(target).Is4() {
+				got = r.Links[to.Link].Source4
+			}
+			if got.String() != want {
+				t.Errorf("%s is probed from %s, want %s", target, got, want)
+			}
+		}
+		if len(r.Links) != 2 || r.Links[0].Index != r.Links[1].Index {
+			t.Errorf("links %+v", r.Links)
 		}
 	})
 	t.Run("ten_thousand_targets_are_a_handful_of_questions", func(t *testing.T) {

@@ -33,7 +33,8 @@ var kindNames = [...]string{"ethernet", "ip", "loopback"}
 // String returns the kind in one lower-case word.
 func (k Kind) String() string { return kindNames[k] }
 
-// Link is an interface that probes leave by.
+// Link is an interface that probes leave by, with a source for each family: an
+// interface with addresses of several networks can be several links.
 type Link struct {
 	Kind  Kind
 	Index int     // of the interface, as in sll_ifindex
@@ -47,7 +48,7 @@ type Link struct {
 
 	// Ask are the stretches of targets on the link itself whose link addresses
 	// are to be asked for, sorted; Gateways are the routers behind which other
-	// targets are. Known are those of which the kernel is sure already.
+	// targets are. Known are those that somebody entered for good.
 	Ask      []Stretch
 	Gateways []netip.Addr
 	Known    map[netip.Addr][6]byte
@@ -59,8 +60,23 @@ type Link struct {
 	noARP bool
 }
 
+// takes reports whether a source is the link's, or becomes it.
+func (l *Link) takes(source netip.Addr) bool {
+	own := &l.Source6
+	if source.Is4() {
+		own = &l.Source4
+	}
+	if !own.IsValid() {
+		*own = source
+	}
+	return *own == source
+}
+
 // Stretch is the addresses from First to Last, both included and of one family.
 type Stretch struct{ First, Last netip.Addr }
+
+// Len returns how many there are, at most 2^64-1.
+func (s Stretch) Len() uint64 { return count(s.First, s.Last) }
 
 // Routes say how packets reach every address of one target set. They are made
 // by Resolve and change by SetGateway only; otherwise methods may be called

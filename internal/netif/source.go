@@ -11,43 +11,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// chooseSources settles a link's source for each family of its targets.
-func (r *router) chooseSources(routes *Routes, link *Link, all []segment, attrs *netlink.LinkAttrs) error {
-	var mine survey
-	for _, seg := range all {
-		if seg.class != skipped && (seg.class == local) == (link.Kind == Loopback) && (seg.class == local || seg.link == link.Index) {
-			mine = append(mine, seg)
+// source chooses what a probe to a segment's targets comes from: what the user
+// names, else what the kernel would use, else an address of the interface. An
+// answer to any other address of ours may find no way back.
+func (r *router) source(seg *segment, all []segment, attrs *netlink.LinkAttrs) (source netip.Addr, err error) {
+	is4 := seg.first.Is4()
+	switch source = r.opt.source(seg.first); {
+	case source.IsValid():
+		return source, nil
+	case seg.class == local:
+		source = localSource(all, is4)
+	default:
+		source = seg.source
+	}
+	if !source.IsValid() {
+		if source, err = sourceOn(r.handle, attrs, is4); err != nil {
+			return source, err
 		}
 	}
-	for i := range mine {
-		seg := &mine[i]
-		source, foreign := &link.Source6, r.foreign6
-		if seg.first.Is4() {
-			source, foreign = &link.Source4, r.foreign4
-		}
-		if source.IsValid() {
-			continue
-		}
-		if chosen := r.opt.source(seg.first); chosen.IsValid() {
-			*source = chosen
-			routes.SourceForeign = routes.SourceForeign || foreign
-			continue
-		}
-		var err error
-		if *source = mine.source(seg.first.Is4()); !source.IsValid() {
-			if *source, err = sourceOn(r.handle, attrs, seg.first.Is4()); err != nil {
-				return err
-			}
-		}
-		if wide := mine.beyondLink(seg.first.Is4()); !source.IsValid() || wide.IsValid() && source.Is6() && source.IsLinkLocalUnicast() {
-			return noSource(attrs, seg.first)
-		}
+	if !source.IsValid() || source.Is6() && source.IsLinkLocalUnicast() && !seg.first.IsLinkLocalUnicast() && seg.class != local {
+		return source, noSource(attrs, seg.first)
 	}
-	return nil
+	return source, nil
 }
-
-// survey is the segments of one link.
-type survey []segment
 
 // noSource is the error of an interface that cannot be answered.
 func noSource(link *netlink.LinkAttrs, target netip.Addr) error {
@@ -58,14 +44,13 @@ func noSource(link *netlink.LinkAttrs, target netip.Addr) error {
 	return fmt.Errorf("choose a source for %s: interface %s has no %s: give it one, or name a source with -S", target, link.Name, family)
 }
 
-// source returns the source which the kernel would use for most of the
-// family's targets. Routes can prefer different ones, and a scan has one:
-// answers come back to any. But not from afar to an address of the link, and
-// not always to the loopback address (see Loopback), so these come last.
-func (s survey) source(is4 bool) netip.Addr {
+// localSource returns the source which the kernel would use for most of this
+// machine's own addresses among the targets. Any reaches any but for the
+// loopback address and those of a link (see Loopback), which come last.
+func localSource(all []segment, is4 bool) netip.Addr {
 	votes := map[netip.Addr]uint64{}
-	for i := range s {
-		if seg := &s[i]; seg.first.Is4() == is4 && seg.source.IsValid() {
+	for i := range all {
+		if seg := &all[i]; seg.class == local && seg.first.Is4() == is4 && seg.source.IsValid() {
 			votes[seg.source] = addSat(votes[seg.source], seg.targets)
 		}
 	}
@@ -84,18 +69,6 @@ func (s survey) source(is4 bool) netip.Addr {
 	return slices.MaxFunc(slices.Collect(maps.Keys(votes)), func(a, b netip.Addr) int {
 		return cmp.Or(cmp.Compare(reach(a), reach(b)), cmp.Compare(votes[a], votes[b]), b.Compare(a))
 	})
-}
-
-// beyondLink returns a remote target of the family that is no link-local
-// address, or the zero Addr.
-func (s survey) beyondLink(is4 bool) netip.Addr {
-	for i := range s {
-		seg := &s[i]
-		if seg.first.Is4() == is4 && (seg.class == gateway || seg.class == direct) && !seg.last.IsLinkLocalUnicast() {
-			return seg.first
-		}
-	}
-	return netip.Addr{}
 }
 
 // sourceOn returns the address that a probe of the family from the interface

@@ -3,6 +3,7 @@ package scan
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -90,6 +91,19 @@ func TestRealHosts(t *testing.T) {
 	t.Run("on_link_and_routed_in_one_scan", func(t *testing.T) {
 		got, _ := overSockets(t, newPlan(t, "1-100", hosts[0].Addr4.String(), hosts[1].Addr4.String(), hosts[1].Addr6.String()), "syn", 1)
 		compare(t, l, "syn", 2, []netip.Addr{hosts[0].Addr4, hosts[1].Addr4, hosts[1].Addr6}, portList(1, 100), got)
+	})
+	t.Run("an_answer_to_arp_is_a_sign_of_life", func(t *testing.T) {
+		for _, ports := range []string{"22", "22,80"} { // open, and so silent
+			got, sum := overSockets(t, newPlan(t, ports, hosts[0].Addr4.String(), hosts[0].Addr6.String()), "fin", 0)
+			if want := 2 * len(strings.Split(ports, ",")); len(got) != want || sum.OpenFiltered != uint64(want) || sum.HostsAlive != 2 {
+				t.Errorf("%d records of %s, %+v", len(got), ports, sum)
+			}
+			for _, r := range got {
+				if r.State != result.OpenFiltered {
+					t.Errorf("%+v", r)
+				}
+			}
+		}
 	})
 	t.Run("neighbours_that_do_not_exist_are_not_probed", func(t *testing.T) {
 		ghost := netip.MustParseAddr("172.16.0.77")

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"iter"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"synoptic/internal/cookie"
@@ -35,6 +37,7 @@ type Way struct {
 	rx.Match // what answers look like; its sources are the probes'
 	Source   rx.Source
 	Drops    Drops // nil: not known
+	index    int   // of the interface
 }
 
 // Drops counts packets that the machine dropped before the Source could see
@@ -87,11 +90,15 @@ func Dial(ctx context.Context, o Options) (_ *Network, err error) {
 		way := Way{
 			Link:  tx.Link{Header: headers[link.Kind].sent, MAC: link.MAC, Source4: link.Source4, Source6: link.Source6},
 			Match: rx.Match{Source4: link.Source4, Source6: link.Source6, Port: o.SourcePort, Ports: o.Ports, Link: headers[link.Kind].received},
+			index: link.Index,
 		}
 		if way.Source, err = o.openSource(link, way.Match); err != nil {
 			return nil, err
 		}
 		n.Ways = append(n.Ways, way) // from here on Close knows it
+		if slices.ContainsFunc(n.Ways[:i], func(w Way) bool { return w.index == link.Index }) {
+			continue // an interface's drops count once
+		}
 		drops, err := link.OpenDrops()
 		if err != nil {
 			return nil, err
@@ -183,7 +190,7 @@ func (n *Network) Senders(rate float64) int { return plan.Senders(rate, len(n.Co
 // Start implements Prober.
 func (n *Network) Start(cfg Config, key cookie.Key, pacer *tx.Pacer) (Sender, Receiver) {
 	if n.resolver != nil {
-		n.resolver.tries, n.resolver.wait = cfg.Retries+1, cfg.Wait
+		n.resolver.begin(cfg)
 	}
 	probe := tx.Probe{
 		Plan: cfg.Plan, Method: cfg.Method, Key: key, SourcePort: n.Ways[0].Port, PortStep: 1, TTL: n.TTL, Route: n.Route,
@@ -220,6 +227,14 @@ func (n *Network) Neighbours() Neighbours {
 		return Neighbours{}
 	}
 	return n.resolver.report()
+}
+
+// Living implements Prober.
+func (n *Network) Living() iter.Seq[netip.Addr] {
+	if n.resolver == nil {
+		return func(func(netip.Addr) bool) {}
+	}
+	return n.resolver.living()
 }
 
 // Dropped implements Prober.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -39,18 +40,22 @@ type neighbours struct {
 	conn   tx.Conn
 	source rx.Source
 	asker  tx.Asker
-	asked  uint64 // questions sent
+	asked  atomic.Uint64       // questions sent
+	total  uint64              // targets to ask
+	only   map[netip.Addr]bool // those, of the link's; nil: all of them
+	done   bool                // all were asked
 
 	mu    sync.Mutex
 	mac   map[netip.Addr][6]byte
 	heard time.Time // when the last new answer came
 	found int       // new answers
+	alive []netip.Addr
 }
 
 // Neighbours says how asking for link addresses went.
 type Neighbours struct {
 	Targets   uint64     `json:"targets"`          // on a link itself
-	Silent    uint64     `json:"silent"`           // of those, without a link address: most likely they do not exist
+	Silent    uint64     `json:"silent"`           // of those, without a link address: there is no such host; 0 until all were asked
 	Example   netip.Addr `json:"example,omitzero"` // a silent one
 	Questions uint64     `json:"questions"`        // sent, to routers and targets
 }
@@ -135,21 +140,88 @@ func (r *resolver) gateways(ctx context.Context) error {
 	return nil
 }
 
+// Bounds of what is asked.
+const (
+	// Up to so many positions to visit, only their addresses are asked: more
+	// would take long to collect.
+	fewPositions = 1 << 20
+	// Up to so many targets of a link are asked again as often as silent ports
+	// are probed again, more of them once: a network of mostly nobody costs one
+	// pass.
+	askAgain = 1 << 12
+)
+
+// begin learns what the scan will visit.
+func (r *resolver) begin(cfg Config) {
+	r.tries, r.wait = cfg.Retries+1, cfg.Wait
+	all := uint64(0)
+	for _, n := range r.links {
+		if n != nil {
+			for _, s := range n.Ask {
+				n.total += s.Len()
+			}
+			all += n.total
+		}
+	}
+	limit := cfg.visit()
+	if all <= limit || limit > fewPositions {
+		return
+	}
+	for _, n := range r.links {
+		if n == nil {
+			continue
+		}
+		only := map[netip.Addr]bool{}
+		for pos := range limit {
+			if a := cfg.Plan.At(pos).Addr(); n.asks(a) {
+				only[a] = true
+			}
+		}
+		n.only, n.total = only, uint64(len(only))
+	}
+}
+
 // targets finds the targets on the links.
 func (r *resolver) targets(ctx context.Context, pacer *tx.Pacer) error {
 	for _, n := range r.links {
 		if n == nil || len(n.Ask) == 0 {
 			continue
 		}
-		if err := n.resolve(ctx, pacer, n.targets(), r.tries, r.wait); err != nil {
+		tries := r.tries
+		if n.total > askAgain {
+			tries = 1
+		}
+		if err := n.resolve(ctx, pacer, n.targets(), tries, r.wait); err != nil {
 			return err
 		}
+		n.mu.Lock()
+		n.done = ctx.Err() == nil
+		n.mu.Unlock()
 	}
 	return nil
 }
 
-// targets yields the targets on the link.
+// living yields the targets that have answered.
+func (r *resolver) living() iter.Seq[netip.Addr] {
+	return func(yield func(netip.Addr) bool) {
+		for _, n := range r.links {
+			if n == nil {
+				continue
+			}
+			for _, a := range n.alive {
+				if !yield(a) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// targets yields the targets on the link that are to be asked.
 func (n *neighbours) targets() iter.Seq[netip.Addr] {
+	if n.only != nil {
+		return maps.Keys(n.only)
+	}
 	return func(yield func(netip.Addr) bool) {
 		for _, s := range n.Ask {
 			for a := s.First; ; a = a.Next() {
@@ -171,18 +243,39 @@ func (r *resolver) report() Neighbours {
 		if n == nil {
 			continue
 		}
-		sum.Questions += n.asked
-		for a := range n.targets() {
-			sum.Targets++
-			if _, ok := n.mac[a]; !ok {
-				if sum.Silent == 0 {
-					sum.Example = a
-				}
-				sum.Silent++
-			}
+		sum.Questions += n.asked.Load()
+		sum.Targets += n.total
+		if silent, example := n.silent(); silent > 0 {
+			sum.Silent += silent
+			sum.Example = example
 		}
 	}
 	return sum
+}
+
+// silent returns how many targets have no link address once all were asked, and
+// one of them.
+func (n *neighbours) silent() (count uint64, example netip.Addr) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.done {
+		return 0, example
+	}
+	count = n.total
+	for a := range n.mac {
+		if n.asks(a) {
+			count--
+		}
+	}
+	if count == 0 {
+		return 0, example
+	}
+	for example = range n.targets() { // no more are looked at than have one
+		if _, ok := n.mac[example]; !ok {
+			break
+		}
+	}
+	return count, example
 }
 
 // resolve asks for those of who that have no link address yet, up to so many
@@ -194,7 +287,7 @@ func (n *neighbours) resolve(ctx context.Context, pacer *tx.Pacer, who iter.Seq[
 	go func() { failed <- rx.Neighbours(listenCtx, n.source, n.hear) }()
 	for range tries {
 		silent, before := 0, n.news()
-		sent, err := n.asker.Ask(ctx, n.conn, pacer, func(yield func(netip.Addr) bool) {
+		err := n.asker.Ask(ctx, n.conn, pacer, func(yield func(netip.Addr) bool) {
 			for a := range who {
 				if n.knows(a) {
 					continue
@@ -203,9 +296,9 @@ func (n *neighbours) resolve(ctx context.Context, pacer *tx.Pacer, who iter.Seq[
 				if !yield(a) {
 					return
 				}
+				n.asked.Add(1)
 			}
 		})
-		n.asked += sent
 		if err != nil || silent == 0 || ctx.Err() != nil {
 			hangUp()
 			return errors.Join(err, <-failed)
@@ -270,7 +363,8 @@ func (n *neighbours) hear(answer wire.Neighbour) {
 	case !to.IsValid():
 		to = netip.IPv4Unspecified()
 	}
-	if answer.To != to || !n.wanted(answer.Addr) {
+	target := n.asks(answer.Addr)
+	if answer.To != to || !target && !slices.Contains(n.Gateways, answer.Addr) {
 		return
 	}
 	n.mu.Lock()
@@ -278,11 +372,17 @@ func (n *neighbours) hear(answer wire.Neighbour) {
 	if _, ok := n.mac[answer.Addr]; !ok {
 		n.mac[answer.Addr], n.heard = answer.MAC, time.Now()
 		n.found++
+		if target {
+			n.alive = append(n.alive, answer.Addr)
+		}
 	}
 }
 
-// wanted reports whether an address is asked for on the link.
-func (n *neighbours) wanted(a netip.Addr) bool {
+// asks reports whether an address is one of the targets to ask.
+func (n *neighbours) asks(a netip.Addr) bool {
+	if n.only != nil {
+		return n.only[a]
+	}
 	_, in := slices.BinarySearchFunc(n.Ask, a, func(s netif.Stretch, a netip.Addr) int {
 		switch {
 		case s.Last.Less(a):
@@ -292,5 +392,5 @@ func (n *neighbours) wanted(a netip.Addr) bool {
 		}
 		return 0
 	})
-	return in || slices.Contains(n.Gateways, a)
+	return in
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"synoptic/internal/netif"
+	"synoptic/internal/plan"
 	"synoptic/internal/result"
 	"synoptic/internal/wire"
 	"synoptic/rx"
@@ -85,6 +86,9 @@ func resolving(e *ether, link *netif.Link, tries int) *resolver {
 		link.Known = map[netip.Addr][6]byte{}
 	}
 	n := &neighbours{Link: link, mac: link.Known, conn: e, source: e, asker: tx.Asker{MAC: ownMAC, V4: ownAddr}}
+	for _, s := range link.Ask {
+		n.total += s.Len()
+	}
 	return &resolver{routes: &netif.Routes{Links: []netif.Link{*link}}, links: []*neighbours{n, nil}, tries: tries, wait: 8 * time.Second}
 }
 
@@ -102,7 +106,7 @@ func TestDeadNeighboursCostOneQuestionEach(t *testing.T) {
 			}
 			return wire.Neighbour{}, false
 		})
-		r := resolving(e, &netif.Link{Name: "v0", Ask: []netif.Stretch{onLink}}, 1)
+		r := resolving(e, &netif.Link{Name: "v0", Ask: []netif.Stretch{onLink}}, 2) // a retry is for fewer
 		begin := time.Now()
 		if err := r.targets(t.Context(), tx.NewPacer(20_000)); err != nil {
 			t.Fatal(err)
@@ -223,6 +227,46 @@ func TestAnEndOrAFaultEndsTheAsking(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
+}
+
+// A part of a scan asks for its own targets only.
+func TestOnlyWhoIsVisitedIsAsked(t *testing.T) {
+	whole := newPlan(t, "80,81", "10.9.0.0/20")
+	part, err := plan.New(whole.Targets(), whole.Ports(), 7, plan.Shard{Index: 2, Count: 4096})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		fact string
+		cfg  Config
+		want uint64
+	}{
+		{"all_of_a_whole_scan", Config{Plan: whole}, 4096},
+		{"those_of_the_first_probes", Config{Plan: whole, MaxProbes: 3}, 3},
+		{"those_of_a_shard", Config{Plan: part}, 2},
+	} {
+		t.Run(tt.fact, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e := newEther(live)
+				link := &netif.Link{Name: "v0", Ask: []netif.Stretch{{First: netip.MustParseAddr("10.9.0.0"), Last: netip.MustParseAddr("10.9.15.255")}}}
+				r := resolving(e, link, 1)
+				r.links[0].total = 0
+				tt.cfg.Wait = time.Second
+				r.begin(tt.cfg)
+				if err := r.targets(t.Context(), tx.NewPacer(0)); err != nil {
+					t.Fatal(err)
+				}
+				if got := r.report(); got.Questions != tt.want || got.Targets != tt.want || got.Silent != 0 || len(e.asked) != int(tt.want) {
+					t.Errorf("%+v, %d asked", got, len(e.asked))
+				}
+				for pos := range min(tt.cfg.visit(), 10) {
+					if a := tt.cfg.Plan.At(pos).Addr(); e.asked[a] != 1 {
+						t.Errorf("%v was asked for %d times", a, e.asked[a])
+					}
+				}
+			})
+		})
+	}
 }
 
 // What cannot be probed takes no part of the rate: a million endpoints of hosts

@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -43,6 +44,14 @@ type Config struct {
 	OnePort bool
 }
 
+// visit returns how many positions the scan visits.
+func (c *Config) visit() uint64 {
+	if c.MaxProbes > 0 {
+		return min(c.Plan.Len(), c.MaxProbes)
+	}
+	return c.Plan.Len()
+}
+
 // Prober is how a scan probes: by raw packets over a Network, or by the
 // system's own connections (package connect).
 type Prober interface {
@@ -56,8 +65,10 @@ type Prober interface {
 	Prepare(context.Context, *tx.Pacer) error
 	// Reaches tells whether probes can go to a target; valid after Prepare.
 	Reaches(netip.Addr) bool
-	// Neighbours says how finding link addresses went.
+	// Neighbours says how finding link addresses went, or goes.
 	Neighbours() Neighbours
+	// Living yields the targets that have shown a sign of life by then.
+	Living() iter.Seq[netip.Addr]
 	// Dropped returns how many answers found no room in the receive ring since
 	// the start, and how many packets the machine dropped before it.
 	Dropped() (ring, kernel uint64, err error)
@@ -128,10 +139,7 @@ type Scan struct {
 // New prepares a scan. The prober stays the caller's to close, after Run.
 func New(cfg Config, prober Prober) *Scan {
 	s := &Scan{cfg: cfg, prober: prober, pacer: tx.NewPacer(cfg.Rate), progressed: make(chan struct{}, 1)}
-	s.limit = cfg.Plan.Len()
-	if cfg.MaxProbes > 0 {
-		s.limit = min(s.limit, cfg.MaxProbes)
-	}
+	s.limit = cfg.visit()
 	s.times = newSendTimes()
 	s.senders = prober.Senders(cfg.Rate)
 	s.send, s.receive = prober.Start(cfg, cookie.NewKey(cfg.Seed), s.pacer)
@@ -192,6 +200,9 @@ func (s *Scan) passes(ctx context.Context) error {
 	s.state.Store("resolving")
 	if err := s.prober.Prepare(ctx, s.pacer); err != nil || ctx.Err() != nil {
 		return err
+	}
+	for a := range s.prober.Living() {
+		s.hosts.Put(s.hostKey(a), hostAlive)
 	}
 	for try := range s.cfg.Retries + 1 {
 		s.try.Store(int64(try))

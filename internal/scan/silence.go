@@ -68,42 +68,52 @@ func (s *Scan) concludeSilence(sink Sink) error {
 // silentPortsOfLivingHosts records them, and counts the hosts that have none:
 // a stack that resets whatever the port's state makes these methods blind.
 func (s *Scan) silentPortsOfLivingHosts(sink Sink, record *result.Record) error {
-	plan, ports := s.cfg.Plan, s.cfg.Plan.Ports()
-	if ports.Len() == 1 {
-		return nil // a host's only port either answered, or is no sign of life
+	if s.cfg.Plan.Ports().Len() > 1 { // a host's only port that answered is not silent
+		for pos := range s.answers.All() {
+			if err := s.silentPorts(s.cfg.Plan.At(pos).Addr(), sink, record); err != nil {
+				return err
+			}
+		}
 	}
-	silentWhenOpen := s.cfg.Method.SilentWhenOpen()
-	for pos := range s.answers.All() {
-		host := plan.At(pos).Addr()
-		if key := s.hostKey(host); s.hosts.Get(key) == hostAlive {
-			s.hosts.Put(key, hostListed)
-		} else {
+	for host := range s.prober.Living() {
+		if err := s.silentPorts(host, sink, record); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// silentPorts records those of a host, if it is alive and not listed yet.
+func (s *Scan) silentPorts(host netip.Addr, sink Sink, record *result.Record) error {
+	key := s.hostKey(host)
+	if s.hosts.Get(key) != hostAlive {
+		return nil
+	}
+	s.hosts.Put(key, hostListed)
+	plan, ports, silentWhenOpen := s.cfg.Plan, s.cfg.Plan.Ports(), s.cfg.Method.SilentWhenOpen()
+	probed, reset := 0, 0
+	for i := range ports.Len() {
+		record.Addr = netip.AddrPortFrom(host, ports.At(i))
+		pos, ok := plan.Position(record.Addr)
+		if !ok || !s.wasProbed(pos) {
 			continue
 		}
-		probed, reset := 0, 0
-		for i := range ports.Len() {
-			record.Addr = netip.AddrPortFrom(host, ports.At(i))
-			pos, ok := plan.Position(record.Addr)
-			if !ok || !s.wasProbed(pos) {
-				continue
+		probed++
+		switch s.answers.Get(pos) {
+		case ledger.None:
+			if silentWhenOpen {
+				s.openFiltered++
 			}
-			probed++
-			switch s.answers.Get(pos) {
-			case ledger.None:
-				if silentWhenOpen {
-					s.openFiltered++
-				}
-				if err := sink.Record(record); err != nil {
-					return err
-				}
-			case ledger.Answered:
-				reset++
+			if err := sink.Record(record); err != nil {
+				return err
 			}
+		case ledger.Answered:
+			reset++
 		}
-		// Resets to FIN+ACK are what most stacks send anyway.
-		if probed > 1 && reset == probed && silentWhenOpen && !s.cfg.Method.CookieInAck {
-			s.allReset++
-		}
+	}
+	// Resets to FIN+ACK are what most stacks send anyway.
+	if probed > 1 && reset == probed && silentWhenOpen && !s.cfg.Method.CookieInAck {
+		s.allReset++
 	}
 	return nil
 }

@@ -20,6 +20,8 @@ type Progress struct {
 	Dropped   uint64        `json:"dropped"`      // received packets lost by this machine
 	Refused   uint64        `json:"refused"`      // frames that this machine refused and was offered again
 	Remaining time.Duration `json:"remaining_ns"` // of the first pass, at the pace so far; 0 when unknown
+
+	Neighbours Neighbours `json:"neighbours"`
 }
 
 // Progress returns a glance at the scan; safe at any time after New.
@@ -28,7 +30,7 @@ func (s *Scan) Progress() Progress {
 	p := Progress{
 		State: s.state.Load().(string), Try: int(s.try.Load()),
 		Planned: s.limit, Probed: s.probed(), Sent: sent.Sent, Refused: sent.Refused,
-		Answered: s.answers.Len(), Open: s.answers.Count(ledger.Open),
+		Answered: s.answers.Len(), Open: s.answers.Count(ledger.Open), Neighbours: s.prober.Neighbours(),
 	}
 	p.Dropped, _, _ = s.prober.Dropped()
 	if started := s.started.Load(); started != 0 {
