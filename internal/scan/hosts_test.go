@@ -1,11 +1,14 @@
 package scan
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vishvananda/netlink"
 
 	"synoptic/bpf/respond"
 	"synoptic/internal/lab"
@@ -92,6 +95,20 @@ func TestRealHosts(t *testing.T) {
 		got, _ := overSockets(t, newPlan(t, "1-100", hosts[0].Addr4.String(), hosts[1].Addr4.String(), hosts[1].Addr6.String()), "syn", 1)
 		compare(t, l, "syn", 2, []netip.Addr{hosts[0].Addr4, hosts[1].Addr4, hosts[1].Addr6}, portList(1, 100), got)
 	})
+	t.Run("two_networks_of_one_interface", func(t *testing.T) {
+		second := l.MustAddHost(t, lab.HostConfig{Listen: []lab.Ports{lab.Port(22)}})
+		if err := errors.Join(
+			l.Scanner.AddAddrs(lab.ScannerDevice, netip.MustParsePrefix("172.31.0.1/24"), netip.MustParsePrefix("fd00:31::1/64")),
+			second.Namespace.Do(func() error { return movedTo(second, "172.31.0.2/24", "fd00:31::2/64") }),
+		); err != nil {
+			t.Fatal(err)
+		}
+		far := []string{"172.31.0.2", "fd00:31::2"}
+		got, sum := overSockets(t, newPlan(t, "20-24", append(far, hosts[0].Addr4.String(), hosts[0].Addr6.String())...), "syn", 1)
+		if sum.Open != 4 || sum.Answered+sum.Rejected != 16 {
+			t.Errorf("%d records, %+v", len(got), sum)
+		}
+	})
 	t.Run("an_answer_to_arp_is_a_sign_of_life", func(t *testing.T) {
 		for _, ports := range []string{"22", "22,80"} { // open, and so silent
 			got, sum := overSockets(t, newPlan(t, ports, hosts[0].Addr4.String(), hosts[0].Addr6.String()), "fin", 0)
@@ -124,6 +141,41 @@ func TestRealHosts(t *testing.T) {
 			})
 		}
 	}
+}
+
+// movedTo gives a host, in whose namespace it is called, other addresses in place
+// of its own: it then knows no way to the network that it was in.
+func movedTo(h *lab.Host, addrs ...string) error {
+	old, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return err
+	}
+	for _, a := range old {
+		ip, _ := netip.AddrFromSlice(a.IP)
+		if ip != h.Addr4 && ip != h.Addr6 {
+			continue
+		}
+		link, err := netlink.LinkByIndex(a.LinkIndex)
+		if err != nil {
+			return err
+		}
+		if err := netlink.AddrDel(link, &a); err != nil {
+			return err
+		}
+		for _, text := range addrs {
+			added, err := netlink.ParseAddr(text)
+			if err != nil {
+				return err
+			}
+			if (added.IP.To4() == nil) != ip.Is6() {
+				continue
+			}
+			if err := netlink.AddrAdd(link, added); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Simulated hosts of every personality, for every method.
