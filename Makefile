@@ -46,7 +46,7 @@ demo: build ## a sweep of a simulated network of a million addresses (root)
 	bin/synlab demo
 
 ci: lint build drift test ## what CI runs
-	$(GO) test -race ./tx ./rx ./internal/ledger ./internal/plan ./internal/wire ./cmd/synscan
+	$(GO) test -race ./tx ./rx ./internal/ledger ./internal/plan ./internal/wire ./internal/connect ./internal/output ./cmd/synscan
 	$(GO) test -race ./internal/scan -skip 'InTheLab|Personalities|RealHosts|Loopback|FindsExactly|FourShards'
 	@scripts/need bench
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./...

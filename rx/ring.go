@@ -31,6 +31,7 @@ const (
 // (Documentation/networking/packet_mmap.rst).
 type Ring struct {
 	packets *afpacket.TPacket
+	name    string // of the device, for errors
 	// The library binds the socket before a filter can be set: packets between
 	// these moments are anybody's.
 	opened, filtered time.Time
@@ -64,7 +65,7 @@ func OpenRing(device string, match Match) (*Ring, error) {
 		packets.Close()
 		return nil, fmt.Errorf("read counters of receive ring on %s: %w", device, err)
 	}
-	return &Ring{packets: packets, opened: opened, filtered: time.Now()}, nil
+	return &Ring{packets: packets, name: device, opened: opened, filtered: time.Now()}, nil
 }
 
 // firstPacket is where a block descriptor says at which offset its first packet
@@ -115,9 +116,9 @@ func (r *Ring) Read() ([]byte, time.Time, error) {
 		case errors.Is(err, afpacket.ErrTimeout):
 			return nil, time.Time{}, ErrIdle
 		case errors.Is(err, afpacket.ErrPoll):
-			return nil, time.Time{}, errors.New("receive: the interface went down or away")
+			return nil, time.Time{}, fmt.Errorf("receive on %s: the interface went down or away", r.name)
 		}
-		return nil, time.Time{}, fmt.Errorf("receive: %w", err)
+		return nil, time.Time{}, fmt.Errorf("receive on %s: %w", r.name, err)
 	}
 }
 
