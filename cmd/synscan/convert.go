@@ -105,11 +105,11 @@ func (a *app) convert(name string, places []place, w *words) (int, error) {
 	about.Program, about.Args, about.Service = program(), append([]string{"synscan"}, a.args...), names.Name
 	about.Verbose, about.AllStates, about.OpenOnly, about.Reasons = w.verbose, w.allStates, w.open, w.reason
 
-	out, err := openOutputs(places, a.stdout, a.say)
+	out, err := openOutputs(places, a.stdout, a.say, func() {})
 	if err != nil {
 		return exitUsage, err
 	}
-	out.allStates, out.stop = !w.open, func() {}
+	out.allStates = !w.open
 	if err := out.begin(about); err != nil {
 		return exitUsage, err
 	}

@@ -106,13 +106,14 @@ type outputs struct {
 	reports   []output.Writer
 	hosts     *output.Hosts // what the reports are made of
 	allStates bool          // in lines
-	stop      func()        // ends the scan
+	stop      func()        // ends the scan; called by any goroutine
 	failed    []*output.Error
 }
 
-// openOutputs opens every output before anything is sent, and changes none.
-func openOutputs(places []place, stdout *os.File, say *console) (*outputs, error) {
-	o := &outputs{hosts: output.NewHosts()}
+// openOutputs opens every output before anything is sent, and changes none. stop
+// is called when an output fails.
+func openOutputs(places []place, stdout *os.File, say *console, stop func()) (*outputs, error) {
+	o := &outputs{hosts: output.NewHosts(), stop: stop}
 	var files []os.FileInfo
 	for _, p := range places {
 		if p.name != "-" && sameFile(p.name, stdout) {
@@ -158,6 +159,9 @@ func (o *outputs) open(p place, stdout *os.File, say *console) (err error) {
 	case p.report:
 		o.reports = append(o.reports, report)
 	default:
+		if p.name != "-" || !isRegular(stdout) {
+			lines.Queue(o.stop)
+		}
 		o.lines = append(o.lines, lines)
 	}
 	return nil
@@ -187,6 +191,11 @@ func (o *outputs) all() iter.Seq[output.Writer] {
 			}
 		}
 	}
+}
+
+func isRegular(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode().IsRegular()
 }
 
 // sameFile reports whether a name is that of an open file with a content, not of

@@ -78,6 +78,7 @@ type fake struct {
 func (f *fake) Record(*result.Record) error { f.records++; return f.err }
 func (f *fake) Begin(*output.Scan) error    { return f.err }
 func (f *fake) Flush() error                { return f.err }
+func (f *fake) Discard()                    {}
 func (f *fake) Close(*output.End) error     { f.closed = true; return f.err }
 
 func TestOutputs(t *testing.T) {

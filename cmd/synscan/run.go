@@ -136,7 +136,9 @@ func (a *app) execute() (int, error) {
 	if a.opt.dryRun {
 		return a.listEndpoints(scope)
 	}
-	out, err := openOutputs(a.opt.places, a.stdout, a.say)
+	ctx, stop := context.WithCancel(a.signals.ctx)
+	defer stop()
+	out, err := openOutputs(a.opt.places, a.stdout, a.say, stop)
 	if err != nil {
 		return exitUsage, err
 	}
@@ -158,9 +160,7 @@ func (a *app) execute() (int, error) {
 	if err := out.begin(about); err != nil {
 		return exitUsage, err
 	}
-	ctx := a.signals.begin()
-	ctx, out.stop = context.WithCancel(ctx)
-	defer out.stop()
+	a.signals.begin()
 	keys, err := a.keyboard()
 	if err != nil {
 		return exitFailed, err
