@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -118,11 +119,16 @@ func (s *setting) check() error {
 	if err != nil {
 		return err
 	}
-	_, _, err = target.Parse(context.Background(), o.targets, o.excludes, nil)
+	_, _, err = target.Parse(context.Background(), o.targets, o.excludes, anyAddress)
 	if errors.Is(err, target.ErrSyntax) || errors.Is(err, target.ErrTooLarge) {
 		return err
 	}
 	return nil
+}
+
+// anyAddress stands for what a host name will be looked up for.
+func anyAddress(context.Context, string) ([]netip.Addr, error) {
+	return []netip.Addr{netip.IPv6Loopback()}, nil
 }
 
 // parseConfig reads a configuration file. Keys are the long names of options,
