@@ -14,8 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"synoptic/internal/output"
+	"synoptic/internal/plan"
 	"synoptic/internal/result"
 	"synoptic/internal/scan"
+	"synoptic/internal/target"
 )
 
 func TestVerdict(t *testing.T) {
@@ -63,6 +65,34 @@ func TestVerdict(t *testing.T) {
 			}
 			if code != tc.code || message != tc.message {
 				t.Errorf("code %d, want %d\n got %q\nwant %q", code, tc.code, message, tc.message)
+			}
+		})
+	}
+}
+
+func TestEnd(t *testing.T) {
+	targets, _, err := target.Parse(t.Context(), target.Words("10.0.0.0/24"), nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := plan.New(targets, target.PortsOf(22, 80), 1, plan.Shard{Index: 1, Count: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		name    string
+		summary scan.Summary
+		want    uint64 // addresses
+	}{
+		{"all", scan.Summary{Planned: 512, Probed: 512}, 256},
+		{"few_neighbours_exist", scan.Summary{Planned: 512, Probed: 4, Unreachable: 508}, 256},
+		{"no_neighbour_exists", scan.Summary{Planned: 512, Unreachable: 512}, 256},
+		{"ended_early", scan.Summary{Planned: 512, Probed: 7, Unreachable: 2}, 9},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := report{Summary: tc.summary, scope: &scope{plan: plan}}
+			if end := r.end(nil, &outputs{}); end.Addresses != tc.want {
+				t.Errorf("%d addresses, want %d", end.Addresses, tc.want)
 			}
 		})
 	}
