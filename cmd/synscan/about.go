@@ -39,7 +39,7 @@ func (r *report) end(err error, out *outputs) *output.End {
 	if n := r.scope.plan.Targets().Len(); n.Cmp(uint128.From64(addresses)) < 0 {
 		addresses = n.Lo
 	}
-	end := &output.End{Time: time.Now(), Elapsed: seconds(r.Elapsed), Addresses: addresses}
+	end := &output.End{Time: time.Now(), Elapsed: seconds(r.Elapsed), Addresses: addresses, Dropped: r.Dropped + r.KernelDropped}
 	if code, why := r.verdict(err, out); code == exitFailed || code == exitInterrupted {
 		end.Err = why.Error()
 	}

@@ -96,6 +96,10 @@ func TestEnd(t *testing.T) {
 			}
 		})
 	}
+	lossy := report{Summary: scan.Summary{Planned: 512, Probed: 512, Dropped: 3, KernelDropped: 4}, scope: &scope{plan: plan}}
+	if end := lossy.end(nil, &outputs{}); end.Dropped != 7 || end.Err != "" {
+		t.Errorf("of lost packets: %+v", end)
+	}
 }
 
 // fake is an output that fails when told to.

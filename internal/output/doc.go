@@ -67,7 +67,8 @@ type Scan struct {
 type End struct {
 	Time      time.Time
 	Elapsed   time.Duration
-	Addresses uint64 // that were probed
+	Addresses uint64 // that were scanned
+	Dropped   uint64 // packets that may have been an answer
 	Err       string // why the scan ended early, "" if it did not
 }
 

@@ -18,9 +18,14 @@ func (e *End) word() string {
 	return "done"
 }
 
-// count says of how many addresses how many are up, and how long that took.
+// count says of how many addresses how many are up, how long that took, and what
+// was lost.
 func (e *End) count(up uint64) string {
-	return fmt.Sprintf("%s (%s up) scanned in %.2f seconds", number(max(e.Addresses, up), "IP address", "es"), number(up, "host", "s"), e.Elapsed.Seconds())
+	text := fmt.Sprintf("%s (%s up) scanned in %.2f seconds", number(max(e.Addresses, up), "IP address", "es"), number(up, "host", "s"), e.Elapsed.Seconds())
+	if e.Dropped > 0 {
+		text += fmt.Sprintf("; this machine dropped %s, results may be incomplete", number(e.Dropped, "packet", "s"))
+	}
+	return text
 }
 
 func number(n uint64, noun, plural string) string {
