@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"synoptic/internal/output"
 	"synoptic/internal/result"
 	"synoptic/internal/scan"
 )
@@ -152,17 +153,9 @@ func reverse(ctx context.Context, a netip.Addr) string {
 		return ""
 	}
 	for _, name := range names {
-		if name = strings.TrimSuffix(name, "."); plainName(name) {
+		if name = strings.TrimSuffix(name, "."); output.PlainName(name) {
 			return name
 		}
 	}
 	return ""
-}
-
-// plainName reports whether a name is made of what host names are made of (RFC
-// 1123 section 2.1, and the underscore). Whoever owns an address names it, and
-// outputs write names as they are.
-func plainName(name string) bool {
-	return name != "" && len(name) <= 253 && strings.Trim(strings.ToLower(name), digits+"abcdefghijklmnopqrstuvwxyz-._") == "" &&
-		!strings.HasPrefix(name, "-")
 }

@@ -146,14 +146,3 @@ func TestNamerTellsTheScanOfAFailedSink(t *testing.T) {
 		t.Errorf("Flush: %v", err)
 	}
 }
-
-func TestPlainName(t *testing.T) {
-	for name, want := range map[string]bool{
-		"a": true, "www.example.com": true, "A-1_b.example": true,
-		"": false, `a"b`: false, "a b": false, "-a": false, "a\n": false, "é.example": false, strings.Repeat("a", 254): false,
-	} {
-		if plainName(name) != want {
-			t.Errorf("%q: %v", name, !want)
-		}
-	}
-}
