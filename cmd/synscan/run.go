@@ -169,15 +169,16 @@ func (a *app) execute() (int, error) {
 	sink, named := a.named(out)
 	progress := a.watch(s, keys.keys())
 	summary, err := s.Run(ctx, sink)
+	a.signals.end()
 	progress.end()
-	named()
-
 	r := report{Summary: summary, scope: scope, routes: routes, opt: a.opt}
+	// A fault ends the context as well. What comes from here on interrupts only
+	// what is still to be written.
+	r.Interrupted = r.Interrupted && a.signals.interrupted()
+	named()
 	if c, ok := network.(*connect.Prober); ok {
 		r.unrouted = c.Unrouted()
 	}
-	// A fault ends the context as well.
-	r.Interrupted = a.signals.interrupted()
 	out.close(r.end(err, out))
 	r.code, err = r.verdict(err, out)
 	a.conclude(&r)

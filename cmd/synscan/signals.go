@@ -14,6 +14,7 @@ import (
 type signals struct {
 	ctx   context.Context
 	begun atomic.Bool
+	ended atomic.Bool // only what is known already is still to be written
 	asked atomic.Bool
 	leave atomic.Pointer[func()] // what must be done before the process ends at once
 }
@@ -30,7 +31,11 @@ func catchSignals(say *console) *signals {
 			say.print("interrupted, nothing was sent")
 			os.Exit(exitInterrupted)
 		}
-		say.note("interrupted: no more is sent, waiting for answers; once more ends at once")
+		doing := "no more is sent, waiting for answers"
+		if s.ended.Load() {
+			doing = "writing the outputs"
+		}
+		say.note("interrupted: " + doing + "; once more ends at once")
 		cancel()
 		<-incoming
 		if leave := s.leave.Load(); leave != nil {
@@ -47,6 +52,9 @@ func (s *signals) begin() context.Context {
 	s.begun.Store(true)
 	return s.ctx
 }
+
+// end says that what was begun has ended, and only outputs are left.
+func (s *signals) end() { s.ended.Store(true) }
 
 // interrupted reports whether a signal came.
 func (s *signals) interrupted() bool { return s.asked.Load() }
