@@ -111,6 +111,7 @@ func (a *app) convert(name string, places []place, w *words) (int, error) {
 	}
 	out.allStates = !w.open
 	if err := out.begin(about); err != nil {
+		out.discard()
 		return exitUsage, err
 	}
 	err = in.read(out.Record)

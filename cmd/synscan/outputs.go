@@ -102,8 +102,8 @@ type lineWriter interface {
 // outputs is where the results go. It implements scan.Sink. When one output
 // fails, the scan is stopped, and the others still get everything that is known.
 type outputs struct {
-	lines     []lineWriter  // without names of hosts
-	named     []lineWriter  // with
+	lines     []lineWriter // without names of hosts
+	named     []lineWriter // with
 	reports   []output.Writer
 	hosts     *output.Hosts // what the reports are made of
 	allStates bool          // in lines
@@ -113,8 +113,13 @@ type outputs struct {
 
 // openOutputs opens every output before anything is sent, and changes none. stop
 // is called when an output fails.
-func openOutputs(places []place, stdout *os.File, say *console, stop func()) (*outputs, error) {
+func openOutputs(places []place, stdout *os.File, say *console, stop func()) (_ *outputs, err error) {
 	o := &outputs{hosts: output.NewHosts(), stop: stop}
+	defer func() {
+		if err != nil {
+			o.discard()
+		}
+	}()
 	var files []os.FileInfo
 	for _, p := range places {
 		if p.name != "-" && sameFile(p.name, stdout) {
@@ -180,6 +185,13 @@ func (o *outputs) begin(scan *output.Scan) error {
 		}
 	}
 	return nil
+}
+
+// discard gives up outputs that have not begun, and leaves no new files behind.
+func (o *outputs) discard() {
+	for w := range o.all() {
+		w.Discard()
+	}
 }
 
 // all yields every output.

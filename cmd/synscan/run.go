@@ -142,6 +142,13 @@ func (a *app) execute() (int, error) {
 	if err != nil {
 		return exitUsage, err
 	}
+	a.signals.onLeave(out.discard)
+	begun := false
+	defer func() {
+		if !begun {
+			out.discard()
+		}
+	}()
 	out.allStates = a.opt.allStates
 	about, err := a.about(scope)
 	if err != nil {
@@ -160,6 +167,7 @@ func (a *app) execute() (int, error) {
 	if err := out.begin(about); err != nil {
 		return exitUsage, err
 	}
+	begun = true
 	a.signals.begin()
 	keys, err := a.keyboard()
 	if err != nil {

@@ -28,7 +28,8 @@ func catchSignals(say *console) *signals {
 		<-incoming
 		s.asked.Store(true)
 		if !s.begun.Load() {
-			say.print("interrupted, nothing was sent")
+			s.clear()
+			say.print("interrupted, no probe was sent")
 			os.Exit(exitInterrupted)
 		}
 		doing := "no more is sent, waiting for answers"
@@ -38,18 +39,27 @@ func catchSignals(say *console) *signals {
 		say.note("interrupted: " + doing + "; once more ends at once")
 		cancel()
 		<-incoming
-		if leave := s.leave.Load(); leave != nil {
-			(*leave)()
-		}
+		s.clear()
 		say.print("interrupted again: results may be missing")
 		os.Exit(exitInterrupted)
 	}()
 	return s
 }
 
+// clear does what must be done before the process ends at once.
+func (s *signals) clear() {
+	if leave := s.leave.Load(); leave != nil {
+		(*leave)()
+	}
+}
+
+// onLeave says what that is.
+func (s *signals) onLeave(do func()) { s.leave.Store(&do) }
+
 // begin returns the context of what must be ended in good order.
 func (s *signals) begin() context.Context {
 	s.begun.Store(true)
+	s.leave.Store(nil)
 	return s.ctx
 }
 
