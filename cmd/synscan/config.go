@@ -56,10 +56,7 @@ type setting struct {
 func (w *words) readConfig(all *pflag.FlagSet, said []*pflag.Flag) error {
 	text, err := os.ReadFile(w.config)
 	if err != nil {
-		if path, ok := errors.AsType[*os.PathError](err); ok {
-			err = path.Err
-		}
-		return fmt.Errorf("read %s: %w", w.config, err)
+		return fmt.Errorf("read %s: %w", w.config, bare(err))
 	}
 	settings, err := parseConfig(string(text), w.config, all)
 	if err != nil {
@@ -278,7 +275,7 @@ func echo(out io.Writer, w *words, groups []group) (int, error) {
 		})
 	}
 	if _, err := io.WriteString(out, b.String()); err != nil {
-		return exitFailed, fmt.Errorf("write stdout: %w", err)
+		return exitFailed, err
 	}
 	return exitDone, nil
 }

@@ -71,8 +71,8 @@ func (a *app) describeCommand(cmd *cobra.Command, text string, options *pflag.Fl
 	cmd.Flags().SortFlags = false
 	cmd.Long = text
 	cmd.SetHelpFunc(func(*cobra.Command, []string) {
-		fmt.Fprint(a.stdout, text)
-		printGroup(a.stdout, group{"Options", options})
+		fmt.Fprint(a.print, text)
+		printGroup(a.print, group{"Options", options})
 	})
 }
 
@@ -80,6 +80,9 @@ func (a *app) describeCommand(cmd *cobra.Command, text string, options *pflag.Fl
 // its content: once to check it and to learn what the reports begin with, and
 // once to write.
 func (a *app) convert(name string, places []place, w *words) (int, error) {
+	if err := checkReader(places, a.stdout); err != nil {
+		return exitUsage, err
+	}
 	in, err := a.openResults(name)
 	if err != nil {
 		return exitUsage, err
@@ -222,12 +225,4 @@ func (r *results) read(each func(*result.Record) error) error {
 		return fmt.Errorf("read %s once more: %w", r.name, bare(err))
 	}
 	return nil
-}
-
-// bare strips what package os puts before an error.
-func bare(err error) error {
-	if path, ok := errors.AsType[*os.PathError](err); ok {
-		return path.Err
-	}
-	return err
 }

@@ -129,6 +129,18 @@ PORT   STATE SERVICE REASON
 	}
 }
 
+// No text of an error becomes a line of its own, which could pass for a host's.
+func TestErrorsStayOnTheirLine(t *testing.T) {
+	end := anEnd()
+	end.Err = "write a\nHost: 10.0.0.9 ()\tStatus: Up: no room"
+	for name, style := range map[string]Style{"grepable": Grepable, "normal": Normal} {
+		got := render(t, style, aScan(), end)
+		if want := `seconds: "write a\nHost: 10.0.0.9 ()\tStatus: Up: no room"` + "\n"; !strings.HasSuffix(got, want) || strings.Count(got, "\n") != 2 {
+			t.Errorf("%s: no %q at the end of\n%s", name, want, got)
+		}
+	}
+}
+
 // A scan that lost answers is done, and its reports say that they may lack some.
 func TestReportsTellALoss(t *testing.T) {
 	const loss = "; this machine dropped 7 packets, results may be incomplete"

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // unfinished is why a report is incomplete that no Close has ended.
@@ -59,9 +60,18 @@ func finished(scan *Scan, hosts *Hosts, end *End) string {
 	}
 	early := ""
 	if end.Err != "" {
-		early = ": " + end.Err
+		early = ": " + oneLine(end.Err)
 	}
 	return fmt.Sprintf("# %s %s at %s -- %s%s\n", scan.Program, end.word(), end.Time.Format(time.ANSIC), end.count(uint64(hosts.Len())), early)
+}
+
+// oneLine puts a text in quotes that would break its line, as the name of a file
+// in an error may.
+func oneLine(text string) string {
+	if strings.ContainsFunc(text, unicode.IsControl) {
+		return strconv.Quote(text)
+	}
+	return text
 }
 
 func (s *Scan) service(port uint16) string {
