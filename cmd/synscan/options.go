@@ -301,16 +301,25 @@ func (w *words) readResults(o *options) (err error) {
 	return err
 }
 
-// useful are the options that -sL has a use for.
-var useful = []string{"scan", "iL", "exclude", "excludefile", "ipv4", "ipv6", "ping", "no-dns", "dry-run",
-	"yes-really-scan", "quiet", "verbose", "config", "echo"}
+// useful are the options that both listings have a use for, and usefulDry those
+// that --dry-run takes besides, as it is added to the command line of a scan.
+var (
+	useful = []string{"scan", "iL", "exclude", "excludefile", "ipv4", "ipv6", "ping", "no-dns", "dry-run",
+		"yes-really-scan", "quiet", "config", "echo"}
+	usefulDry = []string{"ports", "top-ports", "fast", "seed", "shard", "max-probes", "timing", "rate", "retries", "wait", "senders",
+		"interface", "source-ip", "source-port", "router-mac", "ttl", "open", "all-states"}
+)
 
-// checkListing refuses what the command line says beside -sL, which has no use
-// for it. A file may have options for scans too.
+// checkListing refuses what the command line says beside -sL or --dry-run, which
+// have no use for it. A file may have options for scans too.
 func (o *options) checkListing(said []*pflag.Flag) error {
 	for _, f := range said {
-		if o.list && !slices.Contains(useful, f.Name) {
+		switch {
+		case slices.Contains(useful, f.Name):
+		case o.list:
 			return fmt.Errorf("-sL lists addresses and has no use for %s: leave out one of the two", spelling(f))
+		case o.dryRun && !slices.Contains(usefulDry, f.Name):
+			return fmt.Errorf("--dry-run lists endpoints on stdout and has no use for %s: leave out one of the two", spelling(f))
 		}
 	}
 	return nil
