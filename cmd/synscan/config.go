@@ -62,20 +62,24 @@ func (w *words) readConfig(all *pflag.FlagSet, said []*pflag.Flag) error {
 	if err != nil {
 		return err
 	}
-	var here []string
+	var here []string // replaces what it names
+	var idea []string // and what is one idea with it, as --fast=false is not
 	for _, f := range said {
 		here = append(here, f.Name)
+		if f.Value.String() != f.DefValue {
+			idea = append(idea, f.Name)
+		}
 	}
 	if len(w.targets) > 0 {
-		here = append(here, targetsKey)
+		here, idea = append(here, targetsKey), append(idea, targetsKey)
 	}
 	for _, s := range settings {
 		if err := s.check(); err != nil {
 			return fmt.Errorf("%s:%d: %s: %w", w.config, s.line, s.name, err)
 		}
-		if !slices.Contains(adding, s.name) && slices.ContainsFunc(here, func(name string) bool {
-			return name == s.name || slices.Contains(overruled[name], s.name)
-		}) {
+		replaced := slices.Contains(here, s.name) ||
+			slices.ContainsFunc(idea, func(name string) bool { return slices.Contains(overruled[name], s.name) })
+		if replaced && !slices.Contains(adding, s.name) {
 			continue
 		}
 		if err := s.apply(w, all); err != nil {
