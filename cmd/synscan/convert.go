@@ -49,6 +49,9 @@ func (a *app) convertCommand(code *int) *cobra.Command {
 		if len(args) != 1 {
 			return errors.New("convert takes one file that -oD wrote, or - for stdin")
 		}
+		if err := w.readVerbose(); err != nil {
+			return err
+		}
 		if w.open && w.allStates {
 			return errors.New("--open and --all-states contradict each other: leave one out")
 		}

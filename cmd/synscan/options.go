@@ -124,11 +124,13 @@ func (w *words) readTargets(o *options) error {
 }
 
 // splitExclusions splits nmap's comma-separated list, but not an octet list:
-// 10.0.0.1,10.0.0.2 are two addresses, 10.0.0.1,5 is one word.
+// 10.0.0.1,10.0.0.2 are two addresses, 10.0.0.1,5 is one word. An address has
+// three dots, a range of two has six.
 func splitExclusions(text string) []string {
 	parts := strings.Split(text, ",")
 	for _, p := range parts {
-		whole := strings.Count(p, ".") == 3 || strings.Trim(p, digits+".-*/") != ""
+		dots := strings.Count(p, ".")
+		whole := dots == 3 || dots == 6 || strings.Trim(p, digits+".-*/") != ""
 		if !whole {
 			return []string{text}
 		}
@@ -291,7 +293,20 @@ func (w *words) readNetwork(o *options) (err error) {
 	return nil
 }
 
+// maxVerbose is as many -v as somebody could mean: each adds 25 ports to a list.
+const maxVerbose = 9
+
+func (w *words) readVerbose() error {
+	if w.verbose < 0 || w.verbose > maxVerbose {
+		return fmt.Errorf("-v may be there up to %d times, or --verbose=N for N times, not %d", maxVerbose, w.verbose)
+	}
+	return nil
+}
+
 func (w *words) readResults(o *options) (err error) {
+	if err := w.readVerbose(); err != nil {
+		return err
+	}
 	if w.open && w.allStates {
 		return errors.New("--open and --all-states contradict each other: leave one out")
 	}
