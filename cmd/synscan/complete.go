@@ -29,11 +29,11 @@ func addCompletions(cmd *cobra.Command) {
 		timings = append(timings, fmt.Sprintf("%d\t%s", i, p.name))
 	}
 	values := map[string]cobra.CompletionFunc{
-		"scan":   words(append(letters, "L\tlist addresses")...),
-		"ping":   words("n"),
-		"timing": words(timings...),
-		"rate":   words("max"),
-		"ports":  completePorts,
+		"scan":    words(append(letters, "L\tlist addresses")...),
+		"no-ping": words("n"),
+		"timing":  words(timings...),
+		"rate":    words("max"),
+		"ports":   completePorts,
 		"interface": func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return interfaceNames(), nothingElse
 		},
@@ -121,7 +121,7 @@ func completeOption(out io.Writer, args []string, cmd *cobra.Command) bool {
 				offer(fmt.Sprintf("-s%c", m.Letter), m.Name+" scan")
 			}
 			offer("-sL", "list the addresses and send nothing")
-		case "ping":
+		case "no-ping":
 			offer("-Pn", text)
 		case "timing":
 			for i, p := range presets {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/BurntSushi/toml"
 	"github.com/spf13/pflag"
@@ -177,6 +178,13 @@ func parseConfig(text, name string, all *pflag.FlagSet) ([]setting, error) {
 		if s.values, err = textOf(value, flag); err != nil {
 			return nil, fail("%s: %w", key[0], err)
 		}
+		if s.name == "scan" { // "T", or as on the command line
+			for i, v := range s.values {
+				if method := strings.TrimPrefix(v, "-"); len(method) == 2 {
+					s.values[i] = strings.TrimPrefix(method, "s")
+				}
+			}
+		}
 		settings = append(settings, s)
 	}
 	return settings, nil
@@ -257,9 +265,17 @@ func echo(out io.Writer, w *words, groups []group) (int, error) {
 		return exitUsage, err
 	}
 	var b strings.Builder
+	var foreign []string // keys with a value that no TOML can hold
+	assign := func(key string, value any) {
+		line := assignment(key, value)
+		if !utf8.ValidString(line) {
+			foreign = append(foreign, key)
+		}
+		b.WriteString(line)
+	}
 	b.WriteString("# synscan --config FILE reads this file.\n")
 	if len(w.targets) > 0 {
-		b.WriteString(assignment(targetsKey, w.targets))
+		assign(targetsKey, w.targets)
 	}
 	for _, g := range groups {
 		fmt.Fprintf(&b, "\n# %s\n", g.heading)
@@ -267,7 +283,7 @@ func echo(out io.Writer, w *words, groups []group) (int, error) {
 			switch {
 			case slices.Contains(unfit, f.Name):
 			case f.Changed:
-				b.WriteString(assignment(f.Name, valueOf(f)))
+				assign(f.Name, valueOf(f))
 			case f.Name == "rate":
 				b.WriteString("# " + assignment(f.Name, preset.rate))
 			case f.Name == "wait":
@@ -277,6 +293,9 @@ func echo(out io.Writer, w *words, groups []group) (int, error) {
 				fmt.Fprintf(&b, "# %s: %s\n", f.Name, text)
 			}
 		})
+	}
+	if len(foreign) > 0 {
+		return exitUsage, fmt.Errorf("a configuration file is UTF-8, and a value of %s is not: give it on the command line each time", foreign[0])
 	}
 	if _, err := io.WriteString(out, b.String()); err != nil {
 		return exitFailed, err

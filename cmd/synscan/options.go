@@ -77,7 +77,9 @@ func (w *words) options() (o options, err error) {
 		files: files{w.targetFiles, w.excludeFiles}, open: w.open, allStates: w.allStates, reasons: w.reason, verbose: w.verbose,
 		dryRun: w.dryRun, resolve: w.resolve, statusJSON: w.statusJSON && !w.quiet, quiet: w.quiet,
 	}
-	for _, read := range []func(*options) error{w.readTargets, w.readPorts, w.readMethod, w.readOrder, w.readSpeed, w.readNetwork, w.readResults} {
+	for _, read := range []func(*options) error{w.readPorts, w.readMethod, w.readOrder, w.readSpeed, w.readNetwork, w.readResults,
+		w.readTargets, // last, for the only one may have become an option's value
+	} {
 		if err := read(&o); err != nil {
 			return options{}, err
 		}
@@ -319,7 +321,7 @@ func (w *words) readResults(o *options) (err error) {
 // useful are the options that both listings have a use for, and usefulDry those
 // that --dry-run takes besides, as it is added to the command line of a scan.
 var (
-	useful = []string{"scan", "iL", "exclude", "excludefile", "ipv4", "ipv6", "ping", "no-dns", "dry-run",
+	useful = []string{"scan", "iL", "exclude", "excludefile", "ipv4", "ipv6", "no-ping", "no-dns", "dry-run",
 		"yes-really-scan", "quiet", "config", "echo"}
 	usefulDry = []string{"ports", "top-ports", "fast", "seed", "shard", "max-probes", "timing", "rate", "retries", "wait", "senders",
 		"interface", "source-ip", "source-port", "router-mac", "ttl", "open", "all-states"}
