@@ -20,8 +20,8 @@
 // lines are written over it: a killed scan leaves a valid file. A pipe gets it at
 // the end.
 //
-// Recording a line waits for no reader of a pipe ([Lines.Queue]) and allocates
-// nothing, as long as nothing waits in the queue. A Writer is used by one goroutine at a
+// Recording a line waits for no reader of a pipe ([Lines.Queue]), and allocates
+// nothing as long as nothing waits. A Writer is used by one goroutine at a
 // time.
 package output
 
