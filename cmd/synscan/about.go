@@ -31,15 +31,15 @@ func (a *app) about(s *scope) (*output.Scan, error) {
 // program is the name and the version.
 func program() string { return strings.Join(strings.Fields(versionLine())[:2], " ") }
 
-// end says what reports say after the results. Which addresses were probed is
-// known only of a whole scan; of one that ended early, the number of endpoints
-// is a bound.
+// end says what reports say after the results. Which addresses were scanned is
+// known only of a whole scan; of one that ended early, the number of endpoints is
+// a bound. Neighbours that do not exist are among them, and down.
 func (r *report) end(err error, out *outputs) *output.End {
-	addresses := r.Probed
+	addresses := r.Probed + r.Unreachable
 	if n := r.scope.plan.Targets().Len(); n.Cmp(uint128.From64(addresses)) < 0 {
 		addresses = n.Lo
 	}
-	end := &output.End{Time: time.Now(), Elapsed: seconds(r.Elapsed), Addresses: addresses}
+	end := &output.End{Time: time.Now(), Elapsed: seconds(r.Elapsed), Addresses: addresses, Dropped: r.Dropped + r.KernelDropped}
 	if code, why := r.verdict(err, out); code == exitFailed || code == exitInterrupted {
 		end.Err = why.Error()
 	}

@@ -97,9 +97,9 @@ func closedpipe() {
 	leave(cmd.Wait())
 }
 
-// innetns [lo] [hosts:FILE] [veth:NAME[:ADDRESS]]... -- COMMAND... runs the
-// command in a new network namespace: with lo up, with the file for /etc/hosts,
-// and with interfaces whose other end is in the same namespace, NAMEx. They are
+// innetns [lo] [hosts:FILE] [resolv:FILE] [veth:NAME[:ADDRESS]]... -- COMMAND... runs the
+// command in a new network namespace: with lo up, with files for /etc/hosts and
+// /etc/resolv.conf, and with interfaces whose other end is in the same namespace, NAMEx. They are
 // up if an address is given, which may be "none".
 func innetns() {
 	runtime.LockOSThread()
@@ -112,10 +112,11 @@ func innetns() {
 			check(netlink.LinkSetUp(lo))
 			continue
 		}
-		if file, ok := strings.CutPrefix(word, "hosts:"); ok {
+		kind, file, _ := strings.Cut(word, ":")
+		if place := map[string]string{"hosts": "/etc/hosts", "resolv": "/etc/resolv.conf"}[kind]; place != "" {
 			check(unix.Unshare(unix.CLONE_NEWNS))
 			check(unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""))
-			check(unix.Mount(file, "/etc/hosts", "", unix.MS_BIND, ""))
+			check(unix.Mount(file, place, "", unix.MS_BIND, ""))
 			continue
 		}
 		parts := strings.SplitN(word, ":", 3)
@@ -157,6 +158,18 @@ func vanish() {
 		time.Sleep(5 * time.Millisecond)
 	}
 	leave(cmd.Wait())
+}
+
+// deaf COMMAND... runs the command beside a name server on 127.0.0.1 that never
+// answers: a socket that the command inherits.
+func deaf() {
+	runtime.LockOSThread()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	check(err)
+	check(unix.Bind(fd, &unix.SockaddrInet4{Port: 53, Addr: [4]byte{127, 0, 0, 1}}))
+	path, err := exec.LookPath(os.Args[1])
+	check(err)
+	check(syscall.Exec(path, os.Args[1:], os.Environ()))
 }
 
 // nocap COMMAND... runs the command without CAP_NET_RAW, even for root.

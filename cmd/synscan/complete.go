@@ -1,11 +1,9 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"slices"
 	"strings"
 
@@ -13,10 +11,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"synoptic/internal/method"
+	"synoptic/internal/services"
 )
-
-// servicesFile names ports, services(5).
-const servicesFile = "/etc/services"
 
 // addCompletions tells cobra which values the options have. Files are what
 // every other option completes to.
@@ -33,11 +29,11 @@ func addCompletions(cmd *cobra.Command) {
 		timings = append(timings, fmt.Sprintf("%d\t%s", i, p.name))
 	}
 	values := map[string]cobra.CompletionFunc{
-		"scan":   words(append(letters, "L\tlist addresses")...),
-		"ping":   words("n"),
-		"timing": words(timings...),
-		"rate":   words("max"),
-		"ports":  completePorts,
+		"scan":    words(append(letters, "L\tlist addresses")...),
+		"no-ping": words("n"),
+		"timing":  words(timings...),
+		"rate":    words("max"),
+		"ports":   completePorts,
 		"interface": func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return interfaceNames(), nothingElse
 		},
@@ -62,20 +58,14 @@ func completePorts(_ *cobra.Command, _ []string, text string) ([]string, cobra.S
 	const directive = cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 	before := text[:strings.LastIndexByte(text, ',')+1]
 	begun := text[len(before):]
-	f, err := os.Open(servicesFile)
+	known, err := services.Load(services.File)
 	if err != nil || begun == "" {
 		return nil, directive
 	}
-	defer f.Close()
 	var names []string
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		text, _, _ := strings.Cut(lines.Text(), "#")
-		fields := strings.Fields(text)
-		if len(fields) < 2 || !strings.HasSuffix(fields[1], "/tcp") {
-			continue
-		}
-		if strings.HasPrefix(fields[0], begun) {
-			names = append(names, before+fields[0]+"\t"+strings.TrimSuffix(fields[1], "/tcp"))
+	for port := range 1 << 16 {
+		if name := known.Name(uint16(port)); strings.HasPrefix(name, begun) {
+			names = append(names, fmt.Sprintf("%s%s\t%d", before, name, port))
 		}
 	}
 	return names, directive
@@ -94,8 +84,8 @@ func interfaceNames() []string {
 }
 
 // completeOption answers a shell that asks for the options a word could become,
-// in their own spelling: cobra knows of two hyphens only. It reports false if
-// the question is another one.
+// in their own spelling: cobra knows of two hyphens only. After a command they
+// are the command's. It reports false if the question is another one.
 func completeOption(out io.Writer, args []string, cmd *cobra.Command) bool {
 	if len(args) < 2 || args[0] != cobra.ShellCompRequestCmd && args[0] != cobra.ShellCompNoDescRequestCmd {
 		return false
@@ -103,6 +93,13 @@ func completeOption(out io.Writer, args []string, cmd *cobra.Command) bool {
 	word, before := args[len(args)-1], args[1:len(args)-1]
 	if !strings.HasPrefix(word, "-") || strings.Contains(word, "=") || slices.Contains(before, "--") {
 		return false
+	}
+	if len(before) > 0 {
+		for _, c := range cmd.Commands() {
+			if c.Name() == before[0] {
+				cmd = c
+			}
+		}
 	}
 	if n := len(before); n > 0 && takesValue(cmd.Flags(), before[n-1]) {
 		return false
@@ -124,7 +121,7 @@ func completeOption(out io.Writer, args []string, cmd *cobra.Command) bool {
 				offer(fmt.Sprintf("-s%c", m.Letter), m.Name+" scan")
 			}
 			offer("-sL", "list the addresses and send nothing")
-		case "ping":
+		case "no-ping":
 			offer("-Pn", text)
 		case "timing":
 			for i, p := range presets {

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/BurntSushi/toml"
 	"github.com/spf13/pflag"
@@ -55,29 +57,30 @@ type setting struct {
 func (w *words) readConfig(all *pflag.FlagSet, said []*pflag.Flag) error {
 	text, err := os.ReadFile(w.config)
 	if err != nil {
-		if path, ok := errors.AsType[*os.PathError](err); ok {
-			err = path.Err
-		}
-		return fmt.Errorf("read %s: %w", w.config, err)
+		return fmt.Errorf("read %s: %w", w.config, bare(err))
 	}
 	settings, err := parseConfig(string(text), w.config, all)
 	if err != nil {
 		return err
 	}
-	var here []string
+	var here []string // replaces what it names
+	var idea []string // and what is one idea with it, as --fast=false is not
 	for _, f := range said {
 		here = append(here, f.Name)
+		if f.Value.String() != f.DefValue {
+			idea = append(idea, f.Name)
+		}
 	}
 	if len(w.targets) > 0 {
-		here = append(here, targetsKey)
+		here, idea = append(here, targetsKey), append(idea, targetsKey)
 	}
 	for _, s := range settings {
 		if err := s.check(); err != nil {
 			return fmt.Errorf("%s:%d: %s: %w", w.config, s.line, s.name, err)
 		}
-		if !slices.Contains(adding, s.name) && slices.ContainsFunc(here, func(name string) bool {
-			return name == s.name || slices.Contains(overruled[name], s.name)
-		}) {
+		replaced := slices.Contains(here, s.name) ||
+			slices.ContainsFunc(idea, func(name string) bool { return slices.Contains(overruled[name], s.name) })
+		if replaced && !slices.Contains(adding, s.name) {
 			continue
 		}
 		if err := s.apply(w, all); err != nil {
@@ -118,11 +121,16 @@ func (s *setting) check() error {
 	if err != nil {
 		return err
 	}
-	_, _, err = target.Parse(context.Background(), o.targets, o.excludes, nil)
+	_, _, err = target.Parse(context.Background(), o.targets, o.excludes, anyAddress)
 	if errors.Is(err, target.ErrSyntax) || errors.Is(err, target.ErrTooLarge) {
 		return err
 	}
 	return nil
+}
+
+// anyAddress stands for what a host name will be looked up for.
+func anyAddress(context.Context, string) ([]netip.Addr, error) {
+	return []netip.Addr{netip.IPv6Loopback()}, nil
 }
 
 // parseConfig reads a configuration file. Keys are the long names of options,
@@ -169,6 +177,13 @@ func parseConfig(text, name string, all *pflag.FlagSet) ([]setting, error) {
 		}
 		if s.values, err = textOf(value, flag); err != nil {
 			return nil, fail("%s: %w", key[0], err)
+		}
+		if s.name == "scan" { // "T", or as on the command line
+			for i, v := range s.values {
+				if method := strings.TrimPrefix(v, "-"); len(method) == 2 {
+					s.values[i] = strings.TrimPrefix(method, "s")
+				}
+			}
 		}
 		settings = append(settings, s)
 	}
@@ -250,9 +265,17 @@ func echo(out io.Writer, w *words, groups []group) (int, error) {
 		return exitUsage, err
 	}
 	var b strings.Builder
+	var foreign []string // keys with a value that no TOML can hold
+	assign := func(key string, value any) {
+		line := assignment(key, value)
+		if !utf8.ValidString(line) {
+			foreign = append(foreign, key)
+		}
+		b.WriteString(line)
+	}
 	b.WriteString("# synscan --config FILE reads this file.\n")
 	if len(w.targets) > 0 {
-		b.WriteString(assignment(targetsKey, w.targets))
+		assign(targetsKey, w.targets)
 	}
 	for _, g := range groups {
 		fmt.Fprintf(&b, "\n# %s\n", g.heading)
@@ -260,7 +283,7 @@ func echo(out io.Writer, w *words, groups []group) (int, error) {
 			switch {
 			case slices.Contains(unfit, f.Name):
 			case f.Changed:
-				b.WriteString(assignment(f.Name, valueOf(f)))
+				assign(f.Name, valueOf(f))
 			case f.Name == "rate":
 				b.WriteString("# " + assignment(f.Name, preset.rate))
 			case f.Name == "wait":
@@ -271,8 +294,11 @@ func echo(out io.Writer, w *words, groups []group) (int, error) {
 			}
 		})
 	}
+	if len(foreign) > 0 {
+		return exitUsage, fmt.Errorf("a configuration file is UTF-8, and a value of %s is not: give it on the command line each time", foreign[0])
+	}
 	if _, err := io.WriteString(out, b.String()); err != nil {
-		return exitFailed, fmt.Errorf("write stdout: %w", err)
+		return exitFailed, err
 	}
 	return exitDone, nil
 }

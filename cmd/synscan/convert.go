@@ -49,6 +49,9 @@ func (a *app) convertCommand(code *int) *cobra.Command {
 		if len(args) != 1 {
 			return errors.New("convert takes one file that -oD wrote, or - for stdin")
 		}
+		if err := w.readVerbose(); err != nil {
+			return err
+		}
 		if w.open && w.allStates {
 			return errors.New("--open and --all-states contradict each other: leave one out")
 		}
@@ -71,8 +74,8 @@ func (a *app) describeCommand(cmd *cobra.Command, text string, options *pflag.Fl
 	cmd.Flags().SortFlags = false
 	cmd.Long = text
 	cmd.SetHelpFunc(func(*cobra.Command, []string) {
-		fmt.Fprint(a.stdout, text)
-		printGroup(a.stdout, group{"Options", options})
+		fmt.Fprint(a.print, text)
+		printGroup(a.print, group{"Options", options})
 	})
 }
 
@@ -80,6 +83,9 @@ func (a *app) describeCommand(cmd *cobra.Command, text string, options *pflag.Fl
 // its content: once to check it and to learn what the reports begin with, and
 // once to write.
 func (a *app) convert(name string, places []place, w *words) (int, error) {
+	if err := checkReader(places, a.stdout); err != nil {
+		return exitUsage, err
+	}
 	in, err := a.openResults(name)
 	if err != nil {
 		return exitUsage, err
@@ -105,12 +111,13 @@ func (a *app) convert(name string, places []place, w *words) (int, error) {
 	about.Program, about.Args, about.Service = program(), append([]string{"synscan"}, a.args...), names.Name
 	about.Verbose, about.AllStates, about.OpenOnly, about.Reasons = w.verbose, w.allStates, w.open, w.reason
 
-	out, err := openOutputs(places, a.stdout, a.say)
+	out, err := openOutputs(places, a.stdout, a.say, func() {})
 	if err != nil {
 		return exitUsage, err
 	}
-	out.allStates, out.stop = !w.open, func() {}
+	out.allStates = !w.open
 	if err := out.begin(about); err != nil {
+		out.discard()
 		return exitUsage, err
 	}
 	err = in.read(out.Record)
@@ -221,12 +228,4 @@ func (r *results) read(each func(*result.Record) error) error {
 		return fmt.Errorf("read %s once more: %w", r.name, bare(err))
 	}
 	return nil
-}
-
-// bare strips what package os puts before an error.
-func bare(err error) error {
-	if path, ok := errors.AsType[*os.PathError](err); ok {
-		return path.Err
-	}
-	return err
 }

@@ -86,7 +86,7 @@ func (a *app) diff(before, after string) (differ bool, err error) {
 		}
 	}
 	slices.SortFunc(changed, netip.AddrPort.Compare)
-	out := bufio.NewWriter(a.stdout)
+	out := bufio.NewWriter(a.print)
 	for _, addr := range changed {
 		was, wasThere := old[addr]
 		is, isThere := now[addr]
@@ -100,7 +100,7 @@ func (a *app) diff(before, after string) (differ bool, err error) {
 		}
 	}
 	if err := out.Flush(); err != nil {
-		return true, fmt.Errorf("write stdout: %w", bare(err))
+		return true, err
 	}
 	return len(changed) > 0, nil
 }

@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"math"
-	"os"
 
 	"lukechampine.com/uint128"
 
@@ -17,7 +15,7 @@ import (
 // them.
 func (a *app) listEndpoints(s *scope) (int, error) {
 	ctx := a.signals.begin()
-	written, err := printEndpoints(ctx, a.stdout, s.plan, s.visit)
+	written, err := printEndpoints(ctx, a.print, s.plan, s.visit)
 	if code, err := a.listed(number(s.visit, "endpoint"), written, err); code != exitDone {
 		return code, err
 	}
@@ -40,7 +38,7 @@ func (a *app) listAddresses() (int, error) {
 	if total.Hi == 0 {
 		lines = total.Lo
 	}
-	written, err := printLines(ctx, a.stdout, lines, func(buf []byte, i uint64) []byte {
+	written, err := printLines(ctx, a.print, lines, func(buf []byte, i uint64) []byte {
 		return set.At(uint128.From64(i)).AppendTo(buf)
 	})
 	if code, err := a.listed(big(total, "address"), written, err); code != exitDone {
@@ -58,10 +56,7 @@ func (a *app) listAddresses() (int, error) {
 func (a *app) listed(all string, written uint64, err error) (int, error) {
 	switch {
 	case err != nil:
-		if path, ok := errors.AsType[*os.PathError](err); ok {
-			err = path.Err
-		}
-		return exitFailed, fmt.Errorf("write stdout: %w: %s of %s were listed", err, count(written), all)
+		return exitFailed, fmt.Errorf("%w: %s of %s were listed", err, count(written), all)
 	case a.signals.interrupted():
 		return exitInterrupted, fmt.Errorf("interrupted: %s of %s were listed", count(written), all)
 	}

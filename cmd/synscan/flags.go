@@ -77,7 +77,7 @@ func (w *words) define(all *pflag.FlagSet) []group {
 
 	method := newFlags()
 	method.StringArrayVarP(&w.methods, "scan", "s", nil, "send SYN, the default; or -sT connect, the default without privileges, -sN NULL, -sF FIN, -sX XMAS, -sM Maimon, -sA ACK, -sW window; -sL lists the addresses and sends nothing")
-	method.StringArrayVarP(&w.ping, "ping", "P", nil, "accepted: hosts are never pinged first")
+	method.StringArrayVarP(&w.ping, "no-ping", "P", nil, "accepted: hosts are never pinged first")
 	method.BoolVarP(&w.noDNS, "no-dns", "n", false, "never turn addresses into names; the default")
 	method.BoolVarP(&w.resolve, "resolve", "R", false, "look up the names of the addresses in the results")
 
@@ -152,7 +152,7 @@ func spelling(f *pflag.Flag) string {
 	switch {
 	case len(f.Name) == 2:
 		return "-" + f.Name
-	case slices.Contains([]string{"scan", "ping", "no-dns", "resolve", "fast", "timing", "ipv4", "ipv6"}, f.Name):
+	case slices.Contains([]string{"scan", "no-ping", "no-dns", "resolve", "fast", "timing", "ipv4", "ipv6"}, f.Name):
 		return "-" + f.Shorthand
 	}
 	return "--" + f.Name

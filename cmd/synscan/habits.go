@@ -84,6 +84,7 @@ var refusals = map[string]string{
 	"--nobacktrace":        "leave it out: there is nothing to turn off",
 	"--output-filename":    "an output is named with its format, as -oD FILE: see --help",
 	"--output-format":      "an output is named with its format, as -oD FILE: see --help",
+	"--ping":               "hosts are never pinged first: a target is found by its ports",
 	"--pcap":               "packets are not kept: use `tcpdump`",
 	"--range":              "name targets without an option, or in a file with -iL",
 	"--readscan":           "there is no binary output to read",

@@ -97,7 +97,7 @@ func leftColumn(f *pflag.Flag) string {
 	switch {
 	case f.Name == "scan":
 		return "-sS"
-	case f.Name == "ping":
+	case f.Name == "no-ping":
 		return "-Pn"
 	case f.Shorthand != "" && strings.HasPrefix(spelling(f), "--"):
 		return "-" + f.Shorthand + ", " + spelling(f)

@@ -29,7 +29,7 @@ func (a *app) listNetwork(said []*pflag.Flag, targets []string) (int, error) {
 	if err != nil {
 		return exitFailed, err
 	}
-	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	table := tabwriter.NewWriter(a.print, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "INTERFACE\tINDEX\tTYPE\tSTATE\tMTU\tMAC\tPROBES\tADDRESSES")
 	for _, i := range interfaces {
 		var addrs []string
@@ -55,7 +55,7 @@ func (a *app) listNetwork(said []*pflag.Flag, targets []string) (int, error) {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%s\n", r.Dst, via, orDash(r.Interface), orDash(source), r.Metric, tableName(r.Table))
 	}
 	if err := table.Flush(); err != nil {
-		return exitFailed, fmt.Errorf("write stdout: %w", bare(err))
+		return exitFailed, err
 	}
 	return exitDone, nil
 }

@@ -40,8 +40,7 @@ func (a *app) keyboard() (*keyboard, error) {
 	}
 	k, err := openKeyboard(a.stdin)
 	if k != nil {
-		leave := k.release
-		a.signals.leave.Store(&leave)
+		a.signals.onLeave(k.release)
 	}
 	return k, err
 }

@@ -14,6 +14,7 @@
 //	targets.go  which endpoints: targets, confirmation, plan
 //	dryrun.go   the plan's endpoints, or its addresses, as lines
 //	iflist.go   this machine's interfaces and routes
+//	stdout.go   what is printed there that is no result
 //	outputs.go  where results go; about.go what reports say of the scan
 //	names.go    the names of addresses, looked up beside the scan
 //	convert.go, diff.go   the commands for files of results

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"synoptic/internal/output"
 	"synoptic/internal/result"
 	"synoptic/internal/scan"
 )
@@ -19,13 +20,21 @@ const (
 	nameGrace    = 5 * time.Second // for all that are missing at the end of a scan
 )
 
+// nameSink is where named records go.
+type nameSink interface {
+	recordNameless(*result.Record) // to whom names are of no use
+	recordNamed(*result.Record)    // to all others
+	shows(*result.Record) bool     // or they need no name
+	left() error                   // when there is no use in going on
+	Flush() error
+}
+
 // namer stands between a scan and its outputs and gives the records that they
-// show the name of their address (-R). A record waits for its name, but the scan
-// never does: the search is beside it, and at the end it is cut off. Records of
-// one address stay in order.
+// show the name of their address (-R). A record waits for its name where there is
+// a place for it, but the scan never does: the search is beside it, and at the
+// end, or by an interrupt, it is cut off. Records of one address stay in order.
 type namer struct {
-	to     scan.Sink
-	shows  func(*result.Record) bool
+	to     nameSink
 	search func(context.Context, netip.Addr) string // "" if there is none
 
 	ctx       context.Context
@@ -38,7 +47,6 @@ type namer struct {
 	queue   []netip.Addr // nobody searches for them yet
 	running int          // searchers
 	missed  int          // addresses that the end came too early for
-	err     error        // of the sink, to a searcher
 }
 
 // named returns where a scan's records go: to the outputs, with names if they
@@ -47,7 +55,7 @@ func (a *app) named(out *outputs) (scan.Sink, func()) {
 	if !a.opt.resolve {
 		return out, func() {}
 	}
-	n := newNamer(out, out.shows, reverse)
+	n := newNamer(a.signals.ctx, out, reverse)
 	return n, func() {
 		if missed := n.finish(); missed > 0 {
 			a.say.note("no name came in time for " + number(uint64(missed), "address"))
@@ -55,9 +63,9 @@ func (a *app) named(out *outputs) (scan.Sink, func()) {
 	}
 }
 
-func newNamer(to scan.Sink, shows func(*result.Record) bool, search func(context.Context, netip.Addr) string) *namer {
-	n := &namer{to: to, shows: shows, search: search, known: map[netip.Addr]string{}, waiting: map[netip.Addr][]result.Record{}}
-	n.ctx, n.cancel = context.WithCancel(context.Background())
+func newNamer(ctx context.Context, to nameSink, search func(context.Context, netip.Addr) string) *namer {
+	n := &namer{to: to, search: search, known: map[netip.Addr]string{}, waiting: map[netip.Addr][]result.Record{}}
+	n.ctx, n.cancel = context.WithCancel(ctx)
 	return n
 }
 
@@ -65,16 +73,13 @@ func newNamer(to scan.Sink, shows func(*result.Record) bool, search func(context
 func (n *namer) Record(r *result.Record) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.err != nil {
-		return n.err
-	}
-	if !n.shows(r) {
-		return n.to.Record(r)
-	}
+	n.to.recordNameless(r)
 	named, addr := *r, r.Addr.Addr()
-	if name, ok := n.known[addr]; ok {
+	name, known := n.known[addr]
+	if known || !n.to.shows(r) {
 		named.Host = name
-		return n.to.Record(&named)
+		n.to.recordNamed(&named)
+		return n.to.left()
 	}
 	if _, ok := n.waiting[addr]; !ok {
 		n.queue = append(n.queue, addr)
@@ -84,16 +89,13 @@ func (n *namer) Record(r *result.Record) error {
 		}
 	}
 	n.waiting[addr] = append(n.waiting[addr], named)
-	return nil
+	return n.to.left()
 }
 
 // Flush implements scan.Sink.
 func (n *namer) Flush() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.err != nil {
-		return n.err
-	}
 	return n.to.Flush()
 }
 
@@ -120,19 +122,16 @@ func (n *namer) run() {
 	n.running--
 }
 
-// deliver writes what waited for a name.
+// deliver writes what waited for a name. What cannot be written, the scan hears of
+// by its next record.
 func (n *namer) deliver(addr netip.Addr, name string) {
 	n.known[addr] = name
 	for _, r := range n.waiting[addr] {
 		r.Host = name
-		if err := n.to.Record(&r); err != nil {
-			n.err = err
-		}
+		n.to.recordNamed(&r)
 	}
 	delete(n.waiting, addr)
-	if err := n.to.Flush(); err != nil {
-		n.err = err
-	}
+	_ = n.to.Flush()
 }
 
 // finish writes everything that is left, with a name where one comes in time,
@@ -147,22 +146,12 @@ func (n *namer) finish() (missed int) {
 
 // reverse asks the system for the name of an address.
 func reverse(ctx context.Context, a netip.Addr) string {
-	names, err := net.DefaultResolver.LookupAddr(ctx, a.String())
-	if err != nil {
-		return ""
-	}
+	// Names that are malformed are left out and are an error; the others count.
+	names, _ := net.DefaultResolver.LookupAddr(ctx, a.String())
 	for _, name := range names {
-		if name = strings.TrimSuffix(name, "."); plainName(name) {
+		if name = strings.TrimSuffix(name, "."); output.PlainName(name) {
 			return name
 		}
 	}
 	return ""
-}
-
-// plainName reports whether a name is made of what host names are made of (RFC
-// 1123 section 2.1, and the underscore). Whoever owns an address names it, and
-// outputs write names as they are.
-func plainName(name string) bool {
-	return name != "" && len(name) <= 253 && strings.Trim(strings.ToLower(name), digits+"abcdefghijklmnopqrstuvwxyz-._") == "" &&
-		!strings.HasPrefix(name, "-")
 }

@@ -15,18 +15,19 @@ import (
 	"synoptic/internal/result"
 )
 
-// written is a sink that keeps what it gets.
+// written keeps what it gets.
 type written struct {
-	mu    sync.Mutex
-	lines []string
-	err   error
+	mu       sync.Mutex
+	lines    []string
+	nameless int
+	only     func(*result.Record) bool // shown, nil: all
+	err      error
 }
 
-func (w *written) Record(r *result.Record) error {
+func (w *written) recordNamed(r *result.Record) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.lines = append(w.lines, fmt.Sprintf("%v %s", r.Addr, r.Host))
-	return w.err
 }
 
 func (w *written) all() []string {
@@ -34,9 +35,11 @@ func (w *written) all() []string {
 	defer w.mu.Unlock()
 	return slices.Clone(w.lines)
 }
-func (w *written) Flush() error { return w.err }
 
-func all(*result.Record) bool { return true }
+func (w *written) recordNameless(*result.Record) { w.nameless++ }
+func (w *written) shows(r *result.Record) bool   { return w.only == nil || w.only(r) }
+func (w *written) left() error                   { return w.err }
+func (w *written) Flush() error                  { return w.err }
 
 func record(endpoint string) *result.Record {
 	return &result.Record{Addr: netip.MustParseAddrPort(endpoint), State: result.Open}
@@ -61,7 +64,7 @@ func slowly(d time.Duration) func(context.Context, netip.Addr) string {
 func TestNamerNeverStallsTheScan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := &written{}
-		n := newNamer(out, all, slowly(time.Second))
+		n := newNamer(t.Context(), out, slowly(time.Second))
 		begin := time.Now()
 		for _, e := range []string{"127.0.0.1:80", "127.0.0.2:80", "127.0.0.1:81", "127.0.0.101:80"} {
 			if err := n.Record(record(e)); err != nil {
@@ -71,6 +74,9 @@ func TestNamerNeverStallsTheScan(t *testing.T) {
 		n.Flush()
 		if time.Since(begin) != 0 || len(out.all()) != 0 {
 			t.Errorf("after %v: %q", time.Since(begin), out.all())
+		}
+		if out.nameless != 4 {
+			t.Errorf("%d of 4 records are where no name is needed", out.nameless)
 		}
 		time.Sleep(1500 * time.Millisecond)
 		synctest.Wait()
@@ -97,7 +103,7 @@ func TestNamerNeverStallsTheScan(t *testing.T) {
 func TestNamerEndsInBoundedTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := &written{}
-		n := newNamer(out, all, func(ctx context.Context, _ netip.Addr) string {
+		n := newNamer(t.Context(), out, func(ctx context.Context, _ netip.Addr) string {
 			<-ctx.Done()
 			return ""
 		})
@@ -120,9 +126,37 @@ func TestNamerEndsInBoundedTime(t *testing.T) {
 	})
 }
 
+// An interrupt gives what waits away at once, without names, and does not let
+// what comes later wait.
+func TestInterruptEndsTheWaitForNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out := &written{}
+		ctx, interrupt := context.WithCancel(t.Context())
+		n := newNamer(ctx, out, slowly(time.Hour))
+		const hosts = 100
+		for i := range hosts {
+			n.Record(record(fmt.Sprintf("127.0.0.%d:80", i)))
+		}
+		begin := time.Now()
+		interrupt()
+		synctest.Wait()
+		if got := len(out.all()); got != hosts {
+			t.Errorf("%d of %d records are written", got, hosts)
+		}
+		n.Record(record("127.0.0.200:80"))
+		synctest.Wait()
+		if got := len(out.all()); got != hosts+1 {
+			t.Errorf("a later record waits")
+		}
+		if missed := n.finish(); missed != hosts+1 || time.Since(begin) != 0 {
+			t.Errorf("%d missed, the end took %v", missed, time.Since(begin))
+		}
+	})
+}
+
 func TestNamerPassesOnWhatIsNotShown(t *testing.T) {
-	out := &written{}
-	n := newNamer(out, (*result.Record).MaybeOpen, func(context.Context, netip.Addr) string {
+	out := &written{only: (*result.Record).MaybeOpen}
+	n := newNamer(t.Context(), out, func(context.Context, netip.Addr) string {
 		t.Error("somebody asked for the name of what is not shown")
 		return ""
 	})
@@ -136,24 +170,15 @@ func TestNamerPassesOnWhatIsNotShown(t *testing.T) {
 func TestNamerTellsTheScanOfAFailedSink(t *testing.T) {
 	full := errors.New("full")
 	out := &written{err: full}
-	n := newNamer(out, all, func(context.Context, netip.Addr) string { return "" })
-	n.Record(record("127.0.0.1:80"))
+	n := newNamer(t.Context(), out, func(context.Context, netip.Addr) string { return "" })
+	if err := n.Record(record("127.0.0.1:80")); !errors.Is(err, full) {
+		t.Errorf("Record: %v", err)
+	}
 	n.finish()
 	if err := n.Record(record("127.0.0.1:81")); !errors.Is(err, full) {
 		t.Errorf("Record: %v", err)
 	}
 	if err := n.Flush(); !errors.Is(err, full) {
 		t.Errorf("Flush: %v", err)
-	}
-}
-
-func TestPlainName(t *testing.T) {
-	for name, want := range map[string]bool{
-		"a": true, "www.example.com": true, "A-1_b.example": true,
-		"": false, `a"b`: false, "a b": false, "-a": false, "a\n": false, "é.example": false, strings.Repeat("a", 254): false,
-	} {
-		if plainName(name) != want {
-			t.Errorf("%q: %v", name, !want)
-		}
 	}
 }

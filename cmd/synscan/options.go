@@ -77,7 +77,9 @@ func (w *words) options() (o options, err error) {
 		files: files{w.targetFiles, w.excludeFiles}, open: w.open, allStates: w.allStates, reasons: w.reason, verbose: w.verbose,
 		dryRun: w.dryRun, resolve: w.resolve, statusJSON: w.statusJSON && !w.quiet, quiet: w.quiet,
 	}
-	for _, read := range []func(*options) error{w.readTargets, w.readPorts, w.readMethod, w.readOrder, w.readSpeed, w.readNetwork, w.readResults} {
+	for _, read := range []func(*options) error{w.readPorts, w.readMethod, w.readOrder, w.readSpeed, w.readNetwork, w.readResults,
+		w.readTargets, // last, for the only one may have become an option's value
+	} {
 		if err := read(&o); err != nil {
 			return options{}, err
 		}
@@ -124,11 +126,13 @@ func (w *words) readTargets(o *options) error {
 }
 
 // splitExclusions splits nmap's comma-separated list, but not an octet list:
-// 10.0.0.1,10.0.0.2 are two addresses, 10.0.0.1,5 is one word.
+// 10.0.0.1,10.0.0.2 are two addresses, 10.0.0.1,5 is one word. An address has
+// three dots, a range of two has six.
 func splitExclusions(text string) []string {
 	parts := strings.Split(text, ",")
 	for _, p := range parts {
-		whole := strings.Count(p, ".") == 3 || strings.Trim(p, digits+".-*/") != ""
+		dots := strings.Count(p, ".")
+		whole := dots == 3 || dots == 6 || strings.Trim(p, digits+".-*/") != ""
 		if !whole {
 			return []string{text}
 		}
@@ -291,7 +295,20 @@ func (w *words) readNetwork(o *options) (err error) {
 	return nil
 }
 
+// maxVerbose is as many -v as somebody could mean: each adds 25 ports to a list.
+const maxVerbose = 9
+
+func (w *words) readVerbose() error {
+	if w.verbose < 0 || w.verbose > maxVerbose {
+		return fmt.Errorf("-v may be there up to %d times, or --verbose=N for N times, not %d", maxVerbose, w.verbose)
+	}
+	return nil
+}
+
 func (w *words) readResults(o *options) (err error) {
+	if err := w.readVerbose(); err != nil {
+		return err
+	}
 	if w.open && w.allStates {
 		return errors.New("--open and --all-states contradict each other: leave one out")
 	}
@@ -301,16 +318,25 @@ func (w *words) readResults(o *options) (err error) {
 	return err
 }
 
-// useful are the options that -sL has a use for.
-var useful = []string{"scan", "iL", "exclude", "excludefile", "ipv4", "ipv6", "ping", "no-dns", "dry-run",
-	"yes-really-scan", "quiet", "verbose", "config", "echo"}
+// useful are the options that both listings have a use for, and usefulDry those
+// that --dry-run takes besides, as it is added to the command line of a scan.
+var (
+	useful = []string{"scan", "iL", "exclude", "excludefile", "ipv4", "ipv6", "no-ping", "no-dns", "dry-run",
+		"yes-really-scan", "quiet", "config", "echo"}
+	usefulDry = []string{"ports", "top-ports", "fast", "seed", "shard", "max-probes", "timing", "rate", "retries", "wait", "senders",
+		"interface", "source-ip", "source-port", "router-mac", "ttl", "open", "all-states"}
+)
 
-// checkListing refuses what the command line says beside -sL, which has no use
-// for it. A file may have options for scans too.
+// checkListing refuses what the command line says beside -sL or --dry-run, which
+// have no use for it. A file may have options for scans too.
 func (o *options) checkListing(said []*pflag.Flag) error {
 	for _, f := range said {
-		if o.list && !slices.Contains(useful, f.Name) {
+		switch {
+		case slices.Contains(useful, f.Name):
+		case o.list:
 			return fmt.Errorf("-sL lists addresses and has no use for %s: leave out one of the two", spelling(f))
+		case o.dryRun && !slices.Contains(usefulDry, f.Name):
+			return fmt.Errorf("--dry-run lists endpoints on stdout and has no use for %s: leave out one of the two", spelling(f))
 		}
 	}
 	return nil

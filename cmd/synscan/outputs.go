@@ -102,17 +102,24 @@ type lineWriter interface {
 // outputs is where the results go. It implements scan.Sink. When one output
 // fails, the scan is stopped, and the others still get everything that is known.
 type outputs struct {
-	lines     []lineWriter
+	lines     []lineWriter // without names of hosts
+	named     []lineWriter // with
 	reports   []output.Writer
 	hosts     *output.Hosts // what the reports are made of
 	allStates bool          // in lines
-	stop      func()        // ends the scan
+	stop      func()        // ends the scan; called by any goroutine
 	failed    []*output.Error
 }
 
-// openOutputs opens every output before anything is sent, and changes none.
-func openOutputs(places []place, stdout *os.File, say *console) (*outputs, error) {
-	o := &outputs{hosts: output.NewHosts()}
+// openOutputs opens every output before anything is sent, and changes none. stop
+// is called when an output fails.
+func openOutputs(places []place, stdout *os.File, say *console, stop func()) (_ *outputs, err error) {
+	o := &outputs{hosts: output.NewHosts(), stop: stop}
+	defer func() {
+		if err != nil {
+			o.discard()
+		}
+	}()
 	var files []os.FileInfo
 	for _, p := range places {
 		if p.name != "-" && sameFile(p.name, stdout) {
@@ -158,7 +165,14 @@ func (o *outputs) open(p place, stdout *os.File, say *console) (err error) {
 	case p.report:
 		o.reports = append(o.reports, report)
 	default:
-		o.lines = append(o.lines, lines)
+		if p.name != "-" || !isRegular(stdout) {
+			lines.Queue(o.stop)
+		}
+		if namesHosts(p) {
+			o.named = append(o.named, lines)
+		} else {
+			o.lines = append(o.lines, lines)
+		}
 	}
 	return nil
 }
@@ -173,12 +187,21 @@ func (o *outputs) begin(scan *output.Scan) error {
 	return nil
 }
 
+// discard gives up outputs that have not begun, and leaves no new files behind.
+func (o *outputs) discard() {
+	for w := range o.all() {
+		w.Discard()
+	}
+}
+
 // all yields every output.
 func (o *outputs) all() iter.Seq[output.Writer] {
 	return func(yield func(output.Writer) bool) {
-		for _, w := range o.lines {
-			if !yield(w) {
-				return
+		for _, lines := range [][]lineWriter{o.lines, o.named} {
+			for _, w := range lines {
+				if !yield(w) {
+					return
+				}
 			}
 		}
 		for _, w := range o.reports {
@@ -187,6 +210,11 @@ func (o *outputs) all() iter.Seq[output.Writer] {
 			}
 		}
 	}
+}
+
+func isRegular(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode().IsRegular()
 }
 
 // sameFile reports whether a name is that of an open file with a content, not of
@@ -205,26 +233,37 @@ func (o *outputs) shows(r *result.Record) bool { return o.allStates || r.MaybeOp
 
 // Record implements scan.Sink.
 func (o *outputs) Record(r *result.Record) error {
+	o.recordNameless(r)
+	o.recordNamed(r)
+	return o.left()
+}
+
+// recordNameless gives a record to the outputs that have no place for a name.
+func (o *outputs) recordNameless(r *result.Record) { o.record(o.lines, r) }
+
+// recordNamed gives a record to those that have.
+func (o *outputs) recordNamed(r *result.Record) {
 	if len(o.reports) > 0 {
 		o.hosts.Record(r)
 	}
+	o.record(o.named, r)
+}
+
+func (o *outputs) record(lines []lineWriter, r *result.Record) {
 	if !o.shows(r) {
-		return nil
+		return
 	}
-	broken := 0
-	for _, w := range o.lines {
-		broken += o.check(w.Record(r))
+	for _, w := range lines {
+		o.check(w.Record(r))
 	}
-	return o.left(broken)
 }
 
 // Flush implements scan.Sink.
 func (o *outputs) Flush() error {
-	broken := 0
-	for _, w := range o.lines {
-		broken += o.check(w.Flush())
+	for w := range o.all() {
+		o.check(w.Flush())
 	}
-	return o.left(broken)
+	return o.left()
 }
 
 // close ends the outputs; what went wrong is in failed.
@@ -238,25 +277,20 @@ func (o *outputs) close(end *output.End) {
 var errNoOutput = errors.New("no output is left")
 
 // left fails when all outputs have; a report can only fail when it is closed.
-func (o *outputs) left(broken int) error {
-	if broken > 0 && broken == len(o.lines) && len(o.reports) == 0 {
+func (o *outputs) left() error {
+	if len(o.reports) == 0 && len(o.failed) > 0 && len(o.failed) == len(o.lines)+len(o.named) {
 		return errNoOutput
 	}
 	return nil
 }
 
-// check keeps an output's error, stops the scan for it, and returns 1, or 0 if
-// there is none.
-func (o *outputs) check(err error) int {
-	if err == nil {
-		return 0
-	}
+// check keeps an output's error and stops the scan for it.
+func (o *outputs) check(err error) {
 	// A writer's error is the same value every time.
 	if e, ok := errors.AsType[*output.Error](err); ok && !slices.Contains(o.failed, e) {
 		o.failed = append(o.failed, e)
 		o.stop()
 	}
-	return 1
 }
 
 // lost says which outputs failed and what they miss, or "".

@@ -14,8 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"synoptic/internal/output"
+	"synoptic/internal/plan"
 	"synoptic/internal/result"
 	"synoptic/internal/scan"
+	"synoptic/internal/target"
 )
 
 func TestVerdict(t *testing.T) {
@@ -68,6 +70,38 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
+func TestEnd(t *testing.T) {
+	targets, _, err := target.Parse(t.Context(), target.Words("10.0.0.0/24"), nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := plan.New(targets, target.PortsOf(22, 80), 1, plan.Shard{Index: 1, Count: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		name    string
+		summary scan.Summary
+		want    uint64 // addresses
+	}{
+		{"all", scan.Summary{Planned: 512, Probed: 512}, 256},
+		{"few_neighbours_exist", scan.Summary{Planned: 512, Probed: 4, Unreachable: 508}, 256},
+		{"no_neighbour_exists", scan.Summary{Planned: 512, Unreachable: 512}, 256},
+		{"ended_early", scan.Summary{Planned: 512, Probed: 7, Unreachable: 2}, 9},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := report{Summary: tc.summary, scope: &scope{plan: plan}}
+			if end := r.end(nil, &outputs{}); end.Addresses != tc.want {
+				t.Errorf("%d addresses, want %d", end.Addresses, tc.want)
+			}
+		})
+	}
+	lossy := report{Summary: scan.Summary{Planned: 512, Probed: 512, Dropped: 3, KernelDropped: 4}, scope: &scope{plan: plan}}
+	if end := lossy.end(nil, &outputs{}); end.Dropped != 7 || end.Err != "" {
+		t.Errorf("of lost packets: %+v", end)
+	}
+}
+
 // fake is an output that fails when told to.
 type fake struct {
 	records int
@@ -78,6 +112,7 @@ type fake struct {
 func (f *fake) Record(*result.Record) error { f.records++; return f.err }
 func (f *fake) Begin(*output.Scan) error    { return f.err }
 func (f *fake) Flush() error                { return f.err }
+func (f *fake) Discard()                    {}
 func (f *fake) Close(*output.End) error     { f.closed = true; return f.err }
 
 func TestOutputs(t *testing.T) {

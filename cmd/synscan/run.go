@@ -20,6 +20,7 @@ import (
 // app is one run of the program.
 type app struct {
 	stdin, stdout, stderr *os.File
+	print                 *printer // to stdout
 	args                  []string // as they were written
 	opt                   options
 	say                   *console
@@ -28,27 +29,40 @@ type app struct {
 
 // run does what the arguments say and returns the exit code.
 func run(args []string, stdin, stdout, stderr *os.File) int {
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, args: args, say: newConsole(stderr)}
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, print: &printer{to: stdout}, args: args, say: newConsole(stderr)}
 	a.signals = catchSignals(a.say)
 	code := exitDone
 	cmd := a.command(&code)
-	if completeOption(stdout, args, cmd) {
-		return exitDone
+	err := a.parse(args, cmd)
+	if err == nil {
+		err = a.print.err
+	}
+	if err != nil {
+		a.say.print(err.Error())
+	}
+	switch {
+	case code != exitDone:
+	case a.print.err != nil:
+		code = exitFailed
+	case err != nil: // not even begun
+		code = exitUsage
+	}
+	return code
+}
+
+// parse runs what the arguments call.
+func (a *app) parse(args []string, cmd *cobra.Command) error {
+	if completeOption(a.print, args, cmd) {
+		return nil
 	}
 	args, err := longArgs(args, func(name string) bool {
 		return slices.Contains(longNames(cmd.Flags()), name)
 	})
-	if err == nil {
-		cmd.SetArgs(args)
-		err = cmd.Execute()
-	}
 	if err != nil {
-		a.say.print(err.Error())
-		if code == exitDone { // not even begun
-			code = exitUsage
-		}
+		return err
 	}
-	return code
+	cmd.SetArgs(args)
+	return cmd.Execute()
 }
 
 // command describes the command line to cobra, which parses it, and adds
@@ -62,27 +76,27 @@ func (a *app) command(code *int) *cobra.Command {
 	groups := w.define(cmd.Flags())
 	cmd.AddCommand(&cobra.Command{
 		Use: "man", Short: "print the manual page", Long: "Prints the manual page: synscan man | man -l -", Args: cobra.NoArgs,
-		Run: func(*cobra.Command, []string) { printMan(a.stdout, groups) },
+		Run: func(*cobra.Command, []string) { printMan(a.print, groups) },
 	})
 	addCompletions(cmd)
-	cmd.SetOut(a.stdout)
+	cmd.SetOut(a.print)
 	cmd.SetErr(a.stderr)
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return flagError(cmd.Flags(), err) })
 	cmd.SetHelpFunc(func(c *cobra.Command, _ []string) {
 		if c == cmd {
-			printHelp(a.stdout, groups)
+			printHelp(a.print, groups)
 			return
 		}
 		// Of a command in place of a shell that is unknown.
 		if !c.Runnable() && !c.Flags().Changed("help") {
 			*code = exitUsage
 		}
-		fmt.Fprintf(a.stdout, "%s\n%s", c.Long, c.UsageString())
+		fmt.Fprintf(a.print, "%s\n%s", c.Long, c.UsageString())
 	})
 	cmd.AddCommand(a.convertCommand(code), a.diffCommand(code))
 	cmd.RunE = func(_ *cobra.Command, targets []string) (err error) {
 		if w.version {
-			fmt.Fprintln(a.stdout, versionLine())
+			fmt.Fprintln(a.print, versionLine())
 			return nil
 		}
 		if err := cmp.Or(checkSwallowed(cmd.Flags()), checkTargets(targets, longNames(cmd.Flags()))); err != nil {
@@ -107,7 +121,7 @@ func (a *app) command(code *int) *cobra.Command {
 			return err
 		}
 		if w.echo {
-			*code, err = echo(a.stdout, &w, groups)
+			*code, err = echo(a.print, &w, groups)
 			return err
 		}
 		*code, err = a.execute()
@@ -120,6 +134,9 @@ func (a *app) command(code *int) *cobra.Command {
 // first probe is exitUsage.
 func (a *app) execute() (int, error) {
 	a.say.silent = a.opt.quiet || a.opt.statusJSON
+	if err := checkReader(a.opt.places, a.stdout); err != nil {
+		return exitUsage, err
+	}
 	if a.opt.list {
 		return a.listAddresses()
 	}
@@ -136,10 +153,19 @@ func (a *app) execute() (int, error) {
 	if a.opt.dryRun {
 		return a.listEndpoints(scope)
 	}
-	out, err := openOutputs(a.opt.places, a.stdout, a.say)
+	ctx, stop := context.WithCancel(a.signals.ctx)
+	defer stop()
+	out, err := openOutputs(a.opt.places, a.stdout, a.say, stop)
 	if err != nil {
 		return exitUsage, err
 	}
+	a.signals.onLeave(out.discard)
+	begun := false
+	defer func() {
+		if !begun {
+			out.discard()
+		}
+	}()
 	out.allStates = a.opt.allStates
 	about, err := a.about(scope)
 	if err != nil {
@@ -158,9 +184,8 @@ func (a *app) execute() (int, error) {
 	if err := out.begin(about); err != nil {
 		return exitUsage, err
 	}
-	ctx := a.signals.begin()
-	ctx, out.stop = context.WithCancel(ctx)
-	defer out.stop()
+	begun = true
+	a.signals.begin()
 	keys, err := a.keyboard()
 	if err != nil {
 		return exitFailed, err
@@ -169,15 +194,16 @@ func (a *app) execute() (int, error) {
 	sink, named := a.named(out)
 	progress := a.watch(s, keys.keys())
 	summary, err := s.Run(ctx, sink)
+	a.signals.end()
 	progress.end()
-	named()
-
 	r := report{Summary: summary, scope: scope, routes: routes, opt: a.opt}
+	// A fault ends the context as well. What comes from here on interrupts only
+	// what is still to be written.
+	r.Interrupted = r.Interrupted && a.signals.interrupted()
+	named()
 	if c, ok := network.(*connect.Prober); ok {
 		r.unrouted = c.Unrouted()
 	}
-	// A fault ends the context as well.
-	r.Interrupted = a.signals.interrupted()
 	out.close(r.end(err, out))
 	r.code, err = r.verdict(err, out)
 	a.conclude(&r)

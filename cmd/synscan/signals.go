@@ -14,6 +14,7 @@ import (
 type signals struct {
 	ctx   context.Context
 	begun atomic.Bool
+	ended atomic.Bool // only what is known already is still to be written
 	asked atomic.Bool
 	leave atomic.Pointer[func()] // what must be done before the process ends at once
 }
@@ -27,26 +28,43 @@ func catchSignals(say *console) *signals {
 		<-incoming
 		s.asked.Store(true)
 		if !s.begun.Load() {
-			say.print("interrupted, nothing was sent")
+			s.clear()
+			say.print("interrupted, no probe was sent")
 			os.Exit(exitInterrupted)
 		}
-		say.note("interrupted: no more is sent, waiting for answers; once more ends at once")
+		doing := "no more is sent, waiting for answers"
+		if s.ended.Load() {
+			doing = "writing the outputs"
+		}
+		say.note("interrupted: " + doing + "; once more ends at once")
 		cancel()
 		<-incoming
-		if leave := s.leave.Load(); leave != nil {
-			(*leave)()
-		}
+		s.clear()
 		say.print("interrupted again: results may be missing")
 		os.Exit(exitInterrupted)
 	}()
 	return s
 }
 
+// clear does what must be done before the process ends at once.
+func (s *signals) clear() {
+	if leave := s.leave.Load(); leave != nil {
+		(*leave)()
+	}
+}
+
+// onLeave says what that is.
+func (s *signals) onLeave(do func()) { s.leave.Store(&do) }
+
 // begin returns the context of what must be ended in good order.
 func (s *signals) begin() context.Context {
 	s.begun.Store(true)
+	s.leave.Store(nil)
 	return s.ctx
 }
+
+// end says that what was begun has ended, and only outputs are left.
+func (s *signals) end() { s.ended.Store(true) }
 
 // interrupted reports whether a signal came.
 func (s *signals) interrupted() bool { return s.asked.Load() }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -109,10 +108,7 @@ func (a *app) readFile(name string) ([]target.Word, error) {
 	}
 	f, err := os.Open(name)
 	if err != nil {
-		if path, ok := errors.AsType[*os.PathError](err); ok {
-			err = path.Err
-		}
-		return nil, fmt.Errorf("read %s: %w", name, err)
+		return nil, fmt.Errorf("read %s: %w", name, bare(err))
 	}
 	defer f.Close()
 	return target.ReadWords(f, name)

@@ -20,7 +20,8 @@
 // lines are written over it: a killed scan leaves a valid file. A pipe gets it at
 // the end.
 //
-// Recording a line allocates nothing. A Writer is used by one goroutine at a
+// Recording a line waits for no reader of a pipe ([Lines.Queue]), and allocates
+// nothing as long as nothing waits. A Writer is used by one goroutine at a
 // time.
 package output
 
@@ -35,6 +36,9 @@ type Writer interface {
 	// Begin empties the output and opens the document. It is called once, first;
 	// the Scan stays as it is until Close.
 	Begin(*Scan) error
+	// Discard closes an output that is not to be begun, and removes the file if
+	// it was not there before.
+	Discard()
 	// Flush hands everything recorded so far to the operating system.
 	Flush() error
 	// Close flushes and ends the output. It is called once, last.
@@ -63,7 +67,8 @@ type Scan struct {
 type End struct {
 	Time      time.Time
 	Elapsed   time.Duration
-	Addresses uint64 // that were probed
+	Addresses uint64 // that were scanned
+	Dropped   uint64 // packets that may have been an answer
 	Err       string // why the scan ended early, "" if it did not
 }
 

@@ -250,8 +250,8 @@ func rangesOf(answers []answer, state result.State, why result.Reason) []byte {
 }
 
 // whyUp returns the best sign of life among the answers of a host, and its TTL:
-// nmap's words, which for this machine's own address and for a host of which
-// only others have spoken are no answers.
+// nmap's words, which for loopback and for a host of which only others have
+// spoken are no answers.
 func whyUp(addr netip.Addr, answers []answer) (string, uint8) {
 	if addr.IsLoopback() {
 		return "localhost-response", 0

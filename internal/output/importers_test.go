@@ -255,6 +255,7 @@ func TestImporters(t *testing.T) {
 		{"one_host", []result.Record{record("10.0.0.1:80", result.Open, result.SynAck, 64), suspect}, anEnd()},
 		{"many_hosts", many, anEnd()},
 		{"interrupted", many[:2], &End{Time: when, Err: "interrupted: 5 of 7 endpoints were not probed"}},
+		{"lossy", many[:2], &End{Time: when, Addresses: 1, Dropped: 7}},
 		{"unfinished", many[:2], nil},
 		{"ipv6", []result.Record{record("[2001:db8::1]:80", result.Open, result.SynAck, 64), record("10.0.0.1:80", result.Open, result.SynAck, 64)}, anEnd()},
 	}

@@ -1,7 +1,6 @@
 package output
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -47,6 +46,8 @@ type Lines struct {
 	whole   int64  // bytes written, all of them whole lines
 	closing []byte // what closes the document as it is now
 	err     *Error // sticky
+	queue   *queue // in front of to; nil: there is none
+	failed  func() // of the queue to be; nil: there is to be none
 
 	// Of an output that Create opened.
 	file interface {
@@ -55,6 +56,7 @@ type Lines struct {
 		Close() error
 	}
 	regular bool
+	created bool // by us, not only opened
 }
 
 // New returns a Writer to w, which stays the caller's to close. The name is for
@@ -68,19 +70,34 @@ func New(w io.Writer, name string, format Format) *Lines {
 // Create opens a file to write to, and creates it if it does not exist. What is
 // in it stays until Begin.
 func Create(path string, format Format) (*Lines, error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o666)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	created := err == nil
+	if errors.Is(err, fs.ErrExist) {
+		f, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o666)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("create %s: %w", path, cause(err))
 	}
 	l := New(f, path, format)
-	l.file = f
+	l.file, l.created = f, created
 	if info, err := f.Stat(); err == nil {
 		l.regular = info.Mode().IsRegular()
 	}
 	return l, nil
 }
 
-// Begin implements Writer.
+// Queue lets what is recorded wait in memory for a slow reader, 256 MiB at most;
+// only Close waits for it to the end. failed is called, by another goroutine,
+// when a write fails: the error itself comes from the next call of a method. It
+// has no effect on a file that Create opened, unless that is a pipe or a device.
+// It is called before Begin.
+func (l *Lines) Queue(failed func()) {
+	if !l.regular {
+		l.failed = failed
+	}
+}
+
+// Begin implements Writer. It waits for its writes even if there is a queue.
 func (l *Lines) Begin(*Scan) error {
 	if l.regular {
 		if err := l.file.Truncate(0); err != nil {
@@ -88,7 +105,24 @@ func (l *Lines) Begin(*Scan) error {
 		}
 	}
 	l.buf = append(l.buf, l.format.open...)
-	return l.Flush()
+	if err := l.Flush(); err != nil {
+		return err
+	}
+	if l.failed != nil {
+		l.queue = newQueue(l.to, l.format.end, l.failed)
+		l.to = l.queue
+	}
+	return nil
+}
+
+// Discard implements Writer.
+func (l *Lines) Discard() {
+	if l.file != nil {
+		_ = l.file.Close()
+	}
+	if l.created {
+		_ = os.Remove(l.name)
+	}
 }
 
 // Record takes one record; what it points to is the caller's again after the
@@ -149,12 +183,11 @@ func (l *Lines) write(closed bool) error {
 // closed as a document: the room for that was there before.
 func (l *Lines) fail(n int, err error) error {
 	kept, lost := 0, l.pending
-	if end := []byte(l.format.end); len(end) > 0 && lost > 0 {
-		if kept = bytes.LastIndex(l.buf[:n], end); kept >= 0 {
-			kept += len(end)
-		}
-		kept = max(kept, 0)
-		lost = uint64(bytes.Count(l.buf[kept:], end))
+	if end := []byte(l.format.end); len(end) > 0 {
+		kept, lost = split(l.buf, n, end)
+	}
+	if l.queue != nil {
+		lost += l.queue.lost
 	}
 	l.whole += int64(kept)
 	if l.regular {
@@ -177,6 +210,11 @@ func (l *Lines) Close(*End) error {
 			if err := l.file.Truncate(l.whole + int64(len(l.closing))); err != nil {
 				_ = l.fail(0, err)
 			}
+		}
+	}
+	if l.queue != nil {
+		if err := l.queue.close(); err != nil && l.err == nil {
+			_ = l.fail(0, err)
 		}
 	}
 	var closeErr error

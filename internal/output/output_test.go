@@ -108,7 +108,9 @@ func TestMasscanFormats(t *testing.T) {
 
 // ReadJSON reads what JSON writes, to the microsecond of a round trip.
 func TestReadJSON(t *testing.T) {
-	records := []*result.Record{&openV4, &silentV6, &rejected, &proxied, &closedV4}
+	named := openV4
+	named.Host = "www.example.com"
+	records := []*result.Record{&openV4, &silentV6, &rejected, &proxied, &closedV4, &named}
 	var text []byte
 	for _, r := range records {
 		text = JSON.Line(text, r)
@@ -145,6 +147,12 @@ func TestReadJSONRefuses(t *testing.T) {
 		{"an_array", "[]\n", "it is array"},
 		{"no_timestamp", strings.Replace(good, "timestamp", "time", 1), "no timestamp"},
 		{"no_ip", strings.Replace(good, `"ip"`, `"address"`, 1), "no ip"},
+		{"an_ip_with_a_zone", strings.ReplaceAll(good, "127.0.0.1", `fe80::1%<\"&`), `ip "fe80::1%<\"&"`},
+		{"a_mapped_ip", strings.ReplaceAll(good, "127.0.0.1", "::ffff:127.0.0.1"), `ip "::ffff:127.0.0.1"`},
+		{"a_reason_ip_with_a_zone", strings.Replace(good, `"tls":`, `"reason_ip":"fe80::1%x","tls":`, 1), `reason_ip "fe80::1%x"`},
+		{"a_mapped_reason_ip", strings.Replace(good, `"tls":`, `"reason_ip":"::ffff:1.2.3.4","tls":`, 1), `reason_ip "::ffff:1.2.3.4"`},
+		{"a_host_that_is_no_name", strings.Replace(good, `"host":"127.0.0.1"`, `"host":"a\">b"`, 1), `host "a\">b"`},
+		{"a_host_that_is_another_address", strings.Replace(good, `"host":"127.0.0.1"`, `"host":"127.0.0.2"`, 1), `host "127.0.0.2"`},
 		{"no_port", strings.Replace(good, `"port"`, `"portid"`, 1), "no port"},
 		{"a_port_in_quotes", strings.Replace(good, `:80,`, `:"80",`, 1), "port is string"},
 		{"a_port_too_large", strings.Replace(good, `:80,`, `:65536,`, 1), "port is number 65536"},

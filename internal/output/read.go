@@ -41,6 +41,7 @@ func ReadJSON(in io.Reader, name string, each func(*result.Record) error) error 
 func parseJSON(line []byte) (result.Record, error) {
 	var got struct {
 		Timestamp time.Time  `json:"timestamp"`
+		Host      string     `json:"host"`
 		IP        netip.Addr `json:"ip"`
 		Port      *uint16    `json:"port"`
 		Protocol  string     `json:"protocol"`
@@ -67,6 +68,10 @@ func parseJSON(line []byte) (result.Record, error) {
 		return result.Record{}, errors.New("no timestamp")
 	case !got.IP.IsValid():
 		return result.Record{}, errors.New("no ip")
+	case !plainAddr(got.IP):
+		return result.Record{}, fmt.Errorf("ip %q", got.IP)
+	case got.ReasonIP.IsValid() && !plainAddr(got.ReasonIP):
+		return result.Record{}, fmt.Errorf("reason_ip %q", got.ReasonIP)
 	case got.Port == nil:
 		return result.Record{}, errors.New("no port")
 	case got.Protocol != "tcp":
@@ -80,8 +85,19 @@ func parseJSON(line []byte) (result.Record, error) {
 	case got.Method == "":
 		return result.Record{}, errors.New("no method")
 	}
+	name := ""
+	if addr, err := netip.ParseAddr(got.Host); got.Host != "" && (err != nil || addr != got.IP) {
+		if name = got.Host; !PlainName(name) {
+			return result.Record{}, fmt.Errorf("host %q", name)
+		}
+	}
 	return result.Record{
 		Time: got.Timestamp, Addr: netip.AddrPortFrom(got.IP, *got.Port), State: state, Reason: why, Suspect: suspect,
 		Method: got.Method, TTL: got.TTL, Window: got.Window, RTT: time.Duration(got.RTT) * time.Microsecond, ReasonIP: got.ReasonIP,
+		Host: name,
 	}, nil
 }
+
+// plainAddr tells whether an address is one that a scan has: without a zone, which
+// may be any text, and not an IPv4 address in IPv6's clothes.
+func plainAddr(a netip.Addr) bool { return a.Zone() == "" && !a.Is4In6() }

@@ -53,6 +53,9 @@ func (r *Report) Begin(scan *Scan) error {
 // Flush implements Writer: nothing is known of a host before the end.
 func (r *Report) Flush() error { return r.lines.Flush() }
 
+// Discard implements Writer.
+func (r *Report) Discard() { r.lines.Discard() }
+
 // Close implements Writer.
 func (r *Report) Close(end *End) error {
 	l := r.lines

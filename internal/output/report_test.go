@@ -129,6 +129,38 @@ PORT   STATE SERVICE REASON
 	}
 }
 
+// No text of an error becomes a line of its own, which could pass for a host's.
+func TestErrorsStayOnTheirLine(t *testing.T) {
+	end := anEnd()
+	end.Err = "write a\nHost: 10.0.0.9 ()\tStatus: Up: no room"
+	for name, style := range map[string]Style{"grepable": Grepable, "normal": Normal} {
+		got := render(t, style, aScan(), end)
+		if want := `seconds: "write a\nHost: 10.0.0.9 ()\tStatus: Up: no room"` + "\n"; !strings.HasSuffix(got, want) || strings.Count(got, "\n") != 2 {
+			t.Errorf("%s: no %q at the end of\n%s", name, want, got)
+		}
+	}
+}
+
+// A scan that lost answers is done, and its reports say that they may lack some.
+func TestReportsTellALoss(t *testing.T) {
+	const loss = "; this machine dropped 7 packets, results may be incomplete"
+	end := anEnd()
+	end.Dropped = 7
+	for _, tc := range []struct {
+		name  string
+		style Style
+		want  string
+	}{
+		{"grepable", Grepable, " -- 4 IP addresses (1 host up) scanned in 2.50 seconds" + loss + "\n"},
+		{"normal", Normal, " -- 4 IP addresses (1 host up) scanned in 2.50 seconds" + loss + "\n"},
+		{"xml", XML, "; 4 IP addresses (1 host up) scanned in 2.50 seconds" + loss + `" elapsed="2.50" exit="success"/>`},
+	} {
+		if got := render(t, tc.style, aScan(), end, openV4); !strings.Contains(got, tc.want) {
+			t.Errorf("%s: no %q in\n%s", tc.name, tc.want, got)
+		}
+	}
+}
+
 // What nmap 7.93 prints of a host with so many ports in these states.
 func TestManyPortsAreToldTogether(t *testing.T) {
 	ports := func(from, to int, state result.State, why result.Reason) (all []result.Record) {

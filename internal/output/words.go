@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // unfinished is why a report is incomplete that no Close has ended.
@@ -18,9 +19,14 @@ func (e *End) word() string {
 	return "done"
 }
 
-// count says of how many addresses how many are up, and how long that took.
+// count says of how many addresses how many are up, how long that took, and what
+// was lost.
 func (e *End) count(up uint64) string {
-	return fmt.Sprintf("%s (%s up) scanned in %.2f seconds", number(max(e.Addresses, up), "IP address", "es"), number(up, "host", "s"), e.Elapsed.Seconds())
+	text := fmt.Sprintf("%s (%s up) scanned in %.2f seconds", number(max(e.Addresses, up), "IP address", "es"), number(up, "host", "s"), e.Elapsed.Seconds())
+	if e.Dropped > 0 {
+		text += fmt.Sprintf("; this machine dropped %s, results may be incomplete", number(e.Dropped, "packet", "s"))
+	}
+	return text
 }
 
 func number(n uint64, noun, plural string) string {
@@ -54,9 +60,18 @@ func finished(scan *Scan, hosts *Hosts, end *End) string {
 	}
 	early := ""
 	if end.Err != "" {
-		early = ": " + end.Err
+		early = ": " + oneLine(end.Err)
 	}
 	return fmt.Sprintf("# %s %s at %s -- %s%s\n", scan.Program, end.word(), end.Time.Format(time.ANSIC), end.count(uint64(hosts.Len())), early)
+}
+
+// oneLine puts a text in quotes that would break its line, as the name of a file
+// in an error may.
+func oneLine(text string) string {
+	if strings.ContainsFunc(text, unicode.IsControl) {
+		return strconv.Quote(text)
+	}
+	return text
 }
 
 func (s *Scan) service(port uint16) string {

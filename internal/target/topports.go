@@ -104,6 +104,29 @@ const commonPorts = `
 33060,33848,34567,35357,37215,37777,41794,41795,44818,47808,48899 # MySQL X, Jenkins, cameras, Keystone, routers, Crestron, EtherNet/IP, BACnet, Beckhoff
 49153-49160,49664-49670        # the first dynamic ports of old and new Windows, where RPC is
 50001,50002,50030,50050,50051,51106,51235,54321,55442,55443,55553,60001,60030,61613,61614,61616,62078,64738 # Electrum, Hadoop, Cobalt Strike, gRPC, Bosch, XRP, Yeelight, Metasploit, HBase, STOMP, ActiveMQ, iOS, Mumble
+` + // Small services, older programs, and second ports of what stands above.
+	`
+7,9,11,13,17,19,105,115,209-210,220,256-259 # echo, discard, systat, daytime, quotes, chargen, name server, simple ftp, QMTP, Z39.50, imap3, Check Point
+369-371,406,407,411,412,446-448,487,530,538,541,564 # Coda, ClearCase, IMSP, Timbuktu, Direct Connect, DB2, SAFT, courier, GNUstep, FortiManager, 9P
+628,639,648,655,657,660,664,694,700,705,706 # QMQP, MSDP, registries, tinc, HMC, macOS Server, AMT, Heartbeat, EPP, AgentX, SILC
+754,783,800,861,862,888,898,900,901,911,912,953,987 # Kerberos, spamd, web, OWAMP, TWAMP, CDDB, Sun, CORBA, SWAT, backup, VMware, rndc, SBS
+1031-1049                      # the next ports of old Windows, where RPC is
+1085,1111,1119,1214,1220,1270,1337,1400 # WebObjects, Flash, Battle.net, Kazaa, QuickTime, OMI, Strapi, Sonos
+1417-1420,1500,1512,1524,1525,1533,1540,1541,1556,1560 # Timbuktu, ISPmanager, WINS, ingreslock, Oracle, Sametime, 1C, Veritas
+1580,1583,1589,1645,1688,1718,1719,1741,1761,1782,1813 # TSM, Pervasive, VQP, RADIUS, KMS, H.323, CiscoWorks, LANDesk, JetSend
+1863,1880,1967,1972,1986,1998,1999 # MSN, Node-RED, IP SLA, Cache, three of Cisco's
+2003,2004,2030,2065,2067,2068,2100,2119,2160,2161,2190,2260 # Graphite, Oracle, DLSw, KVM switches, Globus, APC, TiVo
+2301,2381-2383,2393,2394,2399,2427,2447,2481,2482,2492,2512,2513 # HP, OLAP, FileMaker, MGCP, OpenView, Oracle, Groove, Citrix
+2525,2575,2603,2606,2608,2628,2701-2703,2725,2727,2775,2809,2811,2967 # smtp, HL7, Quagga, dict, SCCM, Razor, OLAP, MGCP, SMPP, CORBA, GridFTP, Symantec
+3052,3101,3129,3130,3202,3203,3298,3307,3308,3343,3372 # PowerChute, BlackBerry, Squid, SAP, MySQL, Windows clusters, MSDTC
+3483,3500,3527,3580,3600,3601,3659,3784,3790,3910,3911,3999 # Squeezebox, Dapr, Backup Exec, NI, SAP, sasl, Ventrilo, Metasploit, printers, remote control
+4045,4111,4125,4190,4333,4343,4440,4446,4447,4457 # NFS locks, Xgrid, SBS, Sieve, mSQL, https, Rundeck, JBoss
+4550,4555,4569,4647,4648,4662,4679,4712,4713,4843,4880,4998 # GeoVision, James, IAX, Nomad, eDonkey, Eaton, JBoss, PulseAudio, OPC UA, HiSLIP, iTach
+5022,5025,5040,5044,5050,5064,5065,5084,5085,5090,5093,5151,5160 # SQL Server mirrors, SCPI, Windows, Beats, Mesos, EPICS, RFID readers, 3CX, Sentinel, ArcSDE, FreePBX
+5223,5228,5281,5349,5355,5405,5480,5498,5670,5679,5722-5725 # XMPP and Google's and Apple's messages, TURN, LLMNR, NetSupport, vCenter, Hotline, ZRE, ActiveSync, DFS, SCOM
+5858,5911-5915,5999            # Node.js inspector, VNC, CVSup
+6010,6011,6050,6066,6081,6082,6100,6101,6129,6200,6347,6400,6444,6481 # X11 by ssh, ARCserve, Spark, Varnish, Backup Exec, DameWare, Oracle, Gnutella, Crystal Reports, Grid Engine, Solaris
+6513,6547-6549,6566,6588,6619,6640,6679,6699,6788,6800,6880,6882-6890,6901 # NETCONF, APC, SANE, AnalogX, Odette, Open vSwitch, IRC, Napster, aria2, BitTorrent, VNC in the browser
 `
 
 // portOrder returns every port but 0, each once: the common ones, then the
