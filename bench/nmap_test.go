@@ -125,8 +125,8 @@ func nmapWorks(t testing.TB) (*lab.Lab, []work) {
 			return want
 		}
 	}
-	listening := l.MustAddHost(t, lab.HostConfig{Listen: []lab.Ports{lab.Port(22), lab.Port(80), {First: 60000, Last: 60009}}})
-	closed := l.MustAddHost(t, lab.HostConfig{}) // where FIN, too, is answered on every port
+	listening := l.MustAddHost(t, lab.HostConfig{Place: lab.OwnLink, Listen: []lab.Ports{lab.Port(22), lab.Port(80), {First: 60000, Last: 60009}}})
+	closed := l.MustAddHost(t, lab.HostConfig{Place: lab.OwnLink}) // where FIN, too, is answered on every port
 	var many []netip.Addr
 	net := netip.MustParsePrefix("10.1.2.0/24")
 	for a := net.Addr(); net.Contains(a); a = a.Next() {

@@ -91,12 +91,32 @@ func (h *Hosts) sort() {
 	for rank, i := range order {
 		h.seen[i].rank = uint32(rank)
 	}
-	slices.SortFunc(h.answers, func(a, b answer) int {
-		return cmp.Or(
-			cmp.Compare(h.seen[a.host].rank, h.seen[b.host].rank), cmp.Compare(a.port, b.port), cmp.Compare(b.state, a.state))
-	})
+	// By address, then port, then the best state first: each pass keeps the order
+	// of the one before.
+	spare := make([]answer, len(h.answers))
+	distribute(spare, h.answers, int(result.Open)+1, func(a *answer) int { return int(result.Open - a.state) })
+	distribute(h.answers, spare, 1<<16, func(a *answer) int { return int(a.port) })
+	distribute(spare, h.answers, len(h.seen), func(a *answer) int { return int(h.seen[a.host].rank) })
+	h.answers = spare
 	h.answers = slices.CompactFunc(h.answers, func(a, b answer) bool { return a.host == b.host && a.port == b.port })
 	h.sorted = true
+}
+
+// distribute copies answers in the order of a key below n, those of equal keys in
+// the order that they have: a counting sort, in linear time.
+func distribute(to, from []answer, n int, key func(*answer) int) {
+	next := make([]int, n+1)
+	for i := range from {
+		next[key(&from[i])+1]++
+	}
+	for k := range n {
+		next[k+1] += next[k]
+	}
+	for i := range from {
+		k := key(&from[i])
+		to[next[k]] = from[i]
+		next[k]++
+	}
 }
 
 // host is one entry of a report.

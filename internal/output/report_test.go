@@ -468,3 +468,28 @@ func BenchmarkReport(b *testing.B) {
 		})
 	}
 }
+
+// What comes in the order of a scan is told in that of addresses and ports.
+func BenchmarkSort(b *testing.B) {
+	const answers = 65535
+	for _, hosts := range []int{1, 256} {
+		b.Run(fmt.Sprintf("hosts=%d", hosts), func(b *testing.B) {
+			h := NewHosts()
+			for i := range answers {
+				at := i * 65521 % answers // a prime: each once
+				h.Record(&result.Record{
+					Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(at % hosts)}), uint16(at/hosts)), State: result.Closed, Reason: result.Reset,
+				})
+			}
+			mixed := slices.Clone(h.answers)
+			b.ReportAllocs()
+			for b.Loop() {
+				h.answers, h.sorted = slices.Clone(mixed), false
+				h.sort()
+			}
+			if len(h.answers) != answers {
+				b.Fatalf("%d answers of %d", len(h.answers), answers)
+			}
+		})
+	}
+}
