@@ -134,7 +134,7 @@ func (a *app) command(code *int) *cobra.Command {
 // first probe is exitUsage.
 func (a *app) execute() (int, error) {
 	a.say.silent = a.opt.quiet || a.opt.statusJSON
-	if err := checkReader(a.opt.places, a.stdout); err != nil {
+	if err := checkReader(a.opt.places, a.stdout); err != nil && !a.opt.statusJSON {
 		return exitUsage, err
 	}
 	if a.opt.list {
