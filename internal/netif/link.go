@@ -24,13 +24,9 @@ func open(protocol int) (*netlink.Handle, error) {
 
 // names returns the interfaces that exist, in the kernel's order.
 func names(handle *netlink.Handle) ([]string, error) {
-	var links []netlink.Link
-	err := consistent(func() (err error) {
-		links, err = handle.LinkList()
-		return err
-	})
+	links, err := allLinks(handle)
 	if err != nil {
-		return nil, fmt.Errorf("list the interfaces: %w", err)
+		return nil, err
 	}
 	slices.SortFunc(links, func(a, b netlink.Link) int { return cmp.Compare(a.Attrs().Index, b.Attrs().Index) })
 	names := make([]string, len(links))
@@ -38,6 +34,17 @@ func names(handle *netlink.Handle) ([]string, error) {
 		names[i] = l.Attrs().Name
 	}
 	return names, nil
+}
+
+func allLinks(handle *netlink.Handle) (links []netlink.Link, err error) {
+	err = consistent(func() (err error) {
+		links, err = handle.LinkList()
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list the interfaces: %w", err)
+	}
+	return links, nil
 }
 
 // linkByName finds the interface which the user named.

@@ -43,9 +43,9 @@ func ListInterfaces() ([]Interface, error) {
 		return nil, err
 	}
 	defer handle.Close()
-	var links []netlink.Link
-	if err := consistent(func() (err error) { links, err = handle.LinkList(); return err }); err != nil {
-		return nil, fmt.Errorf("list the interfaces: %w", err)
+	links, err := allLinks(handle)
+	if err != nil {
+		return nil, err
 	}
 	var addrs []netlink.Addr
 	if err := consistent(func() (err error) { addrs, err = handle.AddrList(nil, netlink.FAMILY_ALL); return err }); err != nil {
@@ -88,9 +88,9 @@ func ListRoutes() ([]RouteEntry, error) {
 		return nil, err
 	}
 	defer handle.Close()
-	var links []netlink.Link
-	if err := consistent(func() (err error) { links, err = handle.LinkList(); return err }); err != nil {
-		return nil, fmt.Errorf("list the interfaces: %w", err)
+	links, err := allLinks(handle)
+	if err != nil {
+		return nil, err
 	}
 	nameOf := map[int]string{}
 	for _, l := range links {
