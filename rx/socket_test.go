@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
 )
 
 // Datagrams to a port of this machine take the place of answers.
@@ -94,12 +95,15 @@ func TestSocketCountsWhatItLoses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
+	if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 64<<10); err != nil {
+		t.Fatal(err)
+	}
 	sender, err := net.Dial("udp4", "127.77.1.2:9")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer sender.Close()
-	const packets = 5000 // more than the usual buffer holds
+	const packets = 5000 // more than the buffer holds
 	for range packets {
 		sender.Write([]byte{1}) // refusals of port 9 come back as errors
 	}
