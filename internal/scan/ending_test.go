@@ -261,3 +261,27 @@ func TestARoutersPatienceIsNotOurs(t *testing.T) {
 		}
 	})
 }
+
+// Before a retry a scan waits briefly; when it is interrupted there, or while it
+// sends, there is no retry, and late answers have their time.
+func TestAnInterruptBeforeARetryStillWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := newMemory(func(netip.AddrPort) result.State { return result.Open })
+		net.delay = func(ap netip.AddrPort) time.Duration {
+			if ap.Port() == 3 {
+				return 200 * time.Millisecond
+			}
+			return time.Millisecond
+		}
+		net.lose = func(ap netip.AddrPort, _ int) bool { return ap.Port() == 2 }
+		cfg := config(newPlan(t, "1-3", "10.0.0.1"), "syn")
+		cfg.Retries = 5
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(5*time.Millisecond, cancel) // all was sent, and no retry begun
+		sink := &records{}
+		sum, err := run(t, ctx, cfg, net.network(1), sink)
+		if err != nil || sum.Sent != 3 || sum.Open != 2 || !sum.Interrupted {
+			t.Errorf("%+v, %v", sum, err)
+		}
+	})
+}

@@ -218,7 +218,7 @@ func (s *Scan) passes(ctx context.Context) error {
 			return err
 		}
 		s.state.Store("waiting")
-		if s.cooldown(time.Now(), try < s.cfg.Retries) || ctx.Err() != nil {
+		if s.cooldown(ctx, time.Now(), try < s.cfg.Retries) || ctx.Err() != nil {
 			return nil
 		}
 	}
@@ -248,15 +248,15 @@ func Patience(largest, most time.Duration) time.Duration {
 }
 
 // cooldown waits for answers to what was sent until now, at the end or before one
-// more try, and reports whether everything is answered. An interrupted scan still waits; one whose sink or
-// receiver failed does not.
-func (s *Scan) cooldown(since time.Time, more bool) bool {
+// more try, and reports whether everything is answered. For an interrupted scan
+// it is the end; one whose sink or receiver failed does not wait.
+func (s *Scan) cooldown(ctx context.Context, since time.Time, more bool) bool {
 	for {
 		if s.answered() {
 			return true
 		}
 		wait := Patience(s.rtt.max(), s.cfg.Wait)
-		if largest := s.rtt.max(); more && largest > 0 {
+		if largest := s.rtt.max(); more && ctx.Err() == nil && largest > 0 {
 			wait = min(wait, retryCooldown+2*largest)
 		}
 		left := time.Until(since.Add(wait))
