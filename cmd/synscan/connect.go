@@ -8,7 +8,6 @@ import (
 	"synoptic/internal/connect"
 	"synoptic/internal/method"
 	"synoptic/internal/netif"
-	"synoptic/internal/plan"
 	"synoptic/internal/scan"
 )
 
@@ -48,7 +47,9 @@ func (a *app) open(scope *scope) (prober, *netif.Routes, error) {
 	if a.opt.autoSenders {
 		senders = runtime.GOMAXPROCS(0) // which take most answers themselves
 	}
-	senders = plan.Senders(a.opt.rate, senders) // they share the descriptors
+	if err := path.Own(); err != nil {
+		return nil, nil, err
+	}
 	if path.Interface == "" {
 		for first, last := range targets.Ranges() {
 			if first.IsLinkLocalUnicast() && first.Is6() || last.IsLinkLocalUnicast() && last.Is6() {
@@ -58,7 +59,7 @@ func (a *app) open(scope *scope) (prober, *netif.Routes, error) {
 	}
 	p, err := connect.New(connect.Options{
 		IPv4: targets.Has4(), IPv6: targets.Has6(), Interface: path.Interface, Source4: path.Source4, Source6: path.Source6,
-		SourcePort: a.opt.sourcePort, TTL: a.opt.ttl, Senders: senders,
+		SourcePort: a.opt.sourcePort, TTL: a.opt.ttl, Senders: senders, Rate: a.opt.rate,
 	})
 	if err != nil {
 		return nil, nil, err

@@ -45,6 +45,7 @@ type Options struct {
 	SourcePort       uint16     // of every connection; 0: the system's choice
 	TTL              uint8      // 0: the system's choice
 	Senders          int        // threads that start connections, at least 1
+	Rate             float64    // of the scan: as many senders are made as that has use for; 0: all
 }
 
 // maxSlots bounds the connections in flight: half of the system's usual range of
@@ -73,6 +74,7 @@ type Prober struct {
 // New prepares for connections; it fails where no socket can be made as the
 // options want it.
 func New(o Options) (*Prober, error) {
+	o.Senders = plan.Senders(o.Rate, o.Senders) // all descriptors are shared among these
 	p := &Prober{options: o, began: time.Now()}
 	// The runtime has raised the soft limit to the hard one (package os, init).
 	var files unix.Rlimit

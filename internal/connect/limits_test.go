@@ -13,9 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"synoptic/bpf/respond"
+	"synoptic/internal/cookie"
 	"synoptic/internal/lab"
+	"synoptic/internal/method"
 	"synoptic/internal/result"
 	"synoptic/internal/scan"
+	"synoptic/tx"
 )
 
 // allow sets how many descriptors this process may have. It stays so: only for a
@@ -111,6 +114,22 @@ func TestAnAnswerIsTakenBeforeItsSlot(t *testing.T) {
 	_, sum := run(t, scan.Config{Plan: newPlan(t, "1-10000", h.Addr4.String()), Wait: time.Nanosecond}, Options{})
 	if sum.Answered != 8000 || sum.Silent != 2000 {
 		t.Errorf("%+v", sum)
+	}
+}
+
+// A rate that keeps one sender busy gives it all there is, not a share of many.
+func TestSlotsAreForSendersThatSend(t *testing.T) {
+	slots := func(senders int) int {
+		p, err := New(Options{IPv4: true, Senders: senders, Rate: 900})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		p.Start(scan.Config{Plan: newPlan(t, "80", "127.0.0.1"), Method: method.Connect, Rate: 900}, cookie.Key{}, tx.NewPacer(900))
+		return p.Limit()
+	}
+	if one, many := slots(1), slots(16); one != many || one < 100 {
+		t.Errorf("%d slots of one sender, %d of sixteen", one, many)
 	}
 }
 

@@ -83,9 +83,6 @@ func (o *Options) bind(fd int, six bool) error {
 	if err == nil {
 		err = unix.Bind(fd, sockaddr(from))
 	}
-	if err == nil && !boundTo(fd, source) { // a broadcast address, which nobody sends from
-		err = unix.EADDRNOTAVAIL
-	}
 	switch {
 	case errors.Is(err, unix.EADDRNOTAVAIL):
 		return fmt.Errorf("connect from %v: it is no address of this machine: only raw methods can send from another's", source)
@@ -97,21 +94,6 @@ func (o *Options) bind(fd int, six bool) error {
 		return fmt.Errorf("connect from %v: %w", from, err)
 	}
 	return nil
-}
-
-// boundTo tells whether a socket has a source address.
-func boundTo(fd int, source netip.Addr) bool {
-	name, err := unix.Getsockname(fd)
-	if err != nil {
-		return false
-	}
-	switch name := name.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrFrom4(name.Addr) == source
-	case *unix.SockaddrInet6:
-		return netip.AddrFrom16(name.Addr) == source
-	}
-	return false
 }
 
 func sockaddr(ap netip.AddrPort) unix.Sockaddr {

@@ -1,10 +1,13 @@
 package netif
 
 import (
+	"context"
 	"fmt"
 	"iter"
 	"net"
 	"net/netip"
+
+	"golang.org/x/sys/unix"
 )
 
 // Options are the user's overrides; the zero value leaves everything to the
@@ -40,6 +43,30 @@ func (o Options) check() error {
 	}
 	if n := len(o.RouterMAC); n != 0 && n != 6 {
 		return fmt.Errorf("use %s as the router's link address: an Ethernet address has 6 bytes, this has %d", o.RouterMAC, n)
+	}
+	return nil
+}
+
+// Own errs unless the sources are addresses of this machine: a bound socket takes
+// a broadcast or multicast address without a word, and then sends from another
+// (__inet_bind, net/ipv4/af_inet.c).
+func (o Options) Own() error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	handle, err := open(unix.NETLINK_ROUTE)
+	if err != nil {
+		return err
+	}
+	defer handle.Close()
+	r := &router{ctx: context.Background(), handle: handle}
+	for _, source := range []netip.Addr{o.Source4, o.Source6} {
+		if !source.IsValid() {
+			continue
+		}
+		if own, err := r.own(source); err != nil || own.class != local {
+			return fmt.Errorf("connect from %v: it is no address of this machine: only raw methods can send from another's", source)
+		}
 	}
 	return nil
 }

@@ -112,11 +112,40 @@ func TestOverrides(t *testing.T) {
 		l := simple(t)
 		l.refuses(Options{Source4: addrOf("::1")}, []string{"10.9.0.2"}, "not an IPv4 address")
 		l.refuses(Options{Source6: addrOf("10.9.0.1")}, []string{"10.9.0.2"}, "not an IPv6 address")
+		for _, source := range []string{"0.0.0.0", "224.0.0.1", "255.255.255.255"} {
+			l.refuses(Options{Source4: addrOf(source)}, []string{"10.9.0.2"}, "use "+source+" as the source")
+		}
+		for _, source := range []string{"::", "ff02::1"} {
+			l.refuses(Options{Source6: addrOf(source)}, []string{"fd09::2"}, "use "+source+" as the source")
+		}
+		for _, target := range []string{"127.0.0.1", "10.9.0.1"} {
+			l.refuses(Options{RouterMAC: elsewhere}, []string{target}, "no target is reached over Ethernet", "--router-mac")
+		}
 		l.refuses(Options{RouterMAC: net.HardwareAddr{1, 2}}, []string{"10.9.0.2"}, "has 6 bytes")
 		l.refuses(Options{}, nil, "no targets")
 		l.refuses(Options{}, []string{"224.0.0.1"}, "224.0.0.1 is a multicast address")
 		l.refuses(Options{}, []string{"10.9.0.255"}, "10.9.0.255 is a broadcast address")
 	})
+}
+
+func TestOwnSources(t *testing.T) {
+	simple(t)
+	for source, own := range map[string]bool{
+		"10.9.0.1": true, "127.0.0.1": true, "127.9.9.9": true, "10.9.0.2": false, "10.9.0.255": false, "127.255.255.255": false,
+		"198.51.100.1": false, "0.0.0.0": false, "224.0.0.1": false, "255.255.255.255": false,
+		"fd09::1": true, "::1": true, "fd09::2": false, "::": false, "ff02::1": false,
+	} {
+		o := Options{Source4: addrOf(source)}
+		if addrOf(source).Is6() {
+			o = Options{Source6: addrOf(source)}
+		}
+		if err := o.Own(); (err == nil) != own {
+			t.Errorf("%s: %v", source, err)
+		}
+	}
+	if err := (Options{}).Own(); err != nil {
+		t.Error(err)
+	}
 }
 
 func addrOf(text string) netip.Addr { return netip.MustParseAddr(text) }

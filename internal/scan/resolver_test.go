@@ -188,6 +188,25 @@ func TestResolver(t *testing.T) {
 	}
 }
 
+// Of 2^32 targets that were not all asked, or were, a summary looks at those only
+// that have answered.
+func TestASummaryOfManyIsQuick(t *testing.T) {
+	link := &netif.Link{Name: "v0", Ask: []netif.Stretch{{First: netip.MustParseAddr("fd99::"), Last: netip.MustParseAddr("fd99::ffff:ffff")}},
+		Known: map[netip.Addr][6]byte{netip.MustParseAddr("fd99::"): ownMAC, netip.MustParseAddr("fd99::1"): ownMAC}}
+	r := resolving(newEther(live), link, 1)
+	begin := time.Now()
+	if got := r.report(); got.Targets != 1<<32 || got.Silent != 0 {
+		t.Errorf("%+v before all were asked", got)
+	}
+	r.links[0].done = true
+	if got := r.report(); got.Targets != 1<<32 || got.Silent != 1<<32-2 || got.Example != netip.MustParseAddr("fd99::2") {
+		t.Errorf("%+v", got)
+	}
+	if took := time.Since(begin); took > time.Second {
+		t.Errorf("took %v", took)
+	}
+}
+
 func TestASilentRouterIsAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEther(func(a netip.Addr, time int) (wire.Neighbour, bool) {
