@@ -36,8 +36,15 @@ var mayImport = map[string][]string{
 	"internal/services": {},
 	"cmd/synscan": {"internal/scan", "internal/connect", "internal/target", "internal/output", "internal/result", "internal/netif",
 		"internal/plan", "internal/method", "internal/services"},
-	"cmd/synlab": {"internal/lab", "bpf/respond", "internal/target", "internal/result", "internal/output"},
-	"bench":      {},
+	"bpf/watch":        {"internal/siphash"},
+	"detector":         {"bpf/watch", "detector/capture", "detector/filter", "detector/twin"},
+	"detector/capture": {},
+	"detector/filter":  {"bpf/watch"},
+	"detector/twin":    {"bpf/watch", "internal/siphash"},
+	"detector/sink":    {"detector"},
+	"cmd/synwatch":     {"detector", "detector/sink", "bpf/watch"},
+	"cmd/synlab":       {"internal/lab", "bpf/respond", "internal/target", "internal/result", "internal/output"},
+	"bench":            {},
 }
 
 // Each rule has its reason; a rule that the table above already implies is here
@@ -52,19 +59,24 @@ var never = []struct {
 	{"cmd/synscan", "synoptic/detector", "a scanner is not a detector"},
 	{"internal/scan", "synoptic/internal/connect", "a scan does not choose how it probes"},
 	{"internal/scan", "github.com/spf13", "only cmd/ knows the command line"},
+	{"detector", "github.com/spf13", "only cmd/ knows the command line"},
+	{"cmd/synwatch", "synoptic/internal/lab", "nothing that is shipped carries the simulated network"},
+	{"cmd/synwatch", "synoptic/internal/scan", "a detector is not a scanner"},
+	{"cmd/synwatch", "synoptic/tx", "a detector is not a scanner"},
+	{"detector", "synoptic/internal/scan", "a detector is not a scanner"},
 }
 
 // Libraries with one gateway each, so that each can be replaced in one place.
 var gateways = map[string][]string{
 	"golang.org/x/time/rate":              {"tx"},
 	"github.com/google/gopacket/afpacket": {"rx"},
-	"github.com/google/gopacket":          {"tx", "rx"}, // rx through afpacket
+	"github.com/google/gopacket":          {"tx", "rx", "detector/capture"}, // rx through afpacket
 	"github.com/google/gopacket/layers":   {"tx"},
 	"github.com/cilium/ebpf":              {"bpf/"},
 	"github.com/vishvananda/netlink":      {"internal/netif", "internal/lab", "bpf/"},
 	"os/exec":                             {"internal/lab", "cmd/synlab"}, // a scanner starts no other program
 	"log":                                 {},                             // libraries return errors, cmd prints
-	"net/http":                            {},                             // nothing here talks to anybody but targets
+	"net/http":                            {"cmd/synwatch"},               // metrics; nothing else talks to anybody but targets
 }
 
 type listed struct {
