@@ -18,6 +18,16 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+/* The low six bits of the TCP flags byte, RFC 9293 3.1. */
+#define TCP_FIN 0x01
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+#define TCP_PSH 0x08
+#define TCP_ACK 0x10
+#define TCP_URG 0x20
+#define TCP_FLAGS 0x3f
+#define TCP_ECE_CWR 0xc0
+
 enum parse_result {
 	PARSE_OK,
 	PARSE_SHORT,

@@ -9,16 +9,6 @@
 #include "maps.bpf.h"
 #include "parse.bpf.h"
 
-/* The low six bits of the TCP flags byte, RFC 9293 3.1. */
-#define TCP_FIN 0x01
-#define TCP_SYN 0x02
-#define TCP_RST 0x04
-#define TCP_PSH 0x08
-#define TCP_ACK 0x10
-#define TCP_URG 0x20
-#define TCP_FLAGS 0x3f
-#define TCP_ECE_CWR 0xc0
-
 #define WINDOW_SYN_ACK 65535
 /* What the answer to an ACK carries from an open port of a BSD of old, where a
  * Window scan can tell it from a closed one. Its usual socket buffer.
