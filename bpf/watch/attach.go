@@ -59,6 +59,11 @@ func (w *Watch) Attach(device string, mode Mode) (*Attachment, error) {
 }
 
 func (w *Watch) attach(device string, mode Mode) (*Attachment, error) {
+	switch mode {
+	case Auto, Native, Generic, TCX:
+	default:
+		return nil, fmt.Errorf("mode %q is none of auto, native, generic, tcx", string(mode))
+	}
 	dev, err := netlink.LinkByName(device)
 	if err != nil {
 		return nil, err
@@ -105,8 +110,6 @@ func (w *Watch) attachAs(a *Attachment) (err error) {
 		if a.Mode == Native && errors.Is(err, unix.EOPNOTSUPP) {
 			return fmt.Errorf("its driver has no native mode: use --xdp-mode generic: %w", err)
 		}
-	default:
-		return fmt.Errorf("mode %q is unknown", string(a.Mode))
 	}
 	if err != nil {
 		return fmt.Errorf("in %s mode: %w", a.Mode, err)

@@ -88,7 +88,7 @@ func BenchmarkWatch(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			defer stats.Close()
+			defer stats.Close() // at the latest
 			frames := c.frames()
 			run := func(p *ebpf.Program, n int) time.Duration {
 				before, _ := p.Stats()
@@ -119,6 +119,7 @@ func BenchmarkWatch(b *testing.B) {
 				runs += turn
 				w.Read(func(*Snapshot) {})
 			}
+			stats.Close() // it costs by itself
 			if len(frames) == 1 {
 				const repeat = 1_000_000
 				_, ours, err := w.objects.Watch.Benchmark(frames[0], repeat, nil)
