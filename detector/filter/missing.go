@@ -45,7 +45,9 @@ func missing(w string) string {
 		return `arithmetic is not done here; "or" is "||"`
 	case "-":
 		return `arithmetic is not done here; a range has no spaces, as in "portrange 1-1024"`
-	case "+", "*", "/", "%", "^", "<", ">", "=", "==", "!=", "<=", ">=", "<<", ">>":
+	case "%":
+		return "packets do not tell the zone of an address, and arithmetic is not done here; leave it out"
+	case "+", "*", "/", "^", "<", ">", "=", "==", "!=", "<=", ">=", "<<", ">>":
 		return "arithmetic is not done here; write a test of addresses, ports or protocols"
 	}
 	for _, field := range []string{"icmp-", "icmp6-", "tcp-"} {

