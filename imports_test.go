@@ -70,7 +70,7 @@ var never = []struct {
 var gateways = map[string][]string{
 	"golang.org/x/time/rate":              {"tx"},
 	"github.com/google/gopacket/afpacket": {"rx"},
-	"github.com/google/gopacket":          {"tx", "rx", "detector/capture"}, // rx through afpacket
+	"github.com/google/gopacket":          {"tx", "rx"}, // rx through afpacket
 	"github.com/google/gopacket/layers":   {"tx"},
 	"github.com/cilium/ebpf":              {"bpf/"},
 	"github.com/vishvananda/netlink":      {"internal/netif", "internal/lab", "bpf/"},
