@@ -38,7 +38,7 @@ var mayImport = map[string][]string{
 		"internal/plan", "internal/method", "internal/services"},
 	"bpf/watch":        {"internal/siphash"},
 	"detector":         {"bpf/watch", "detector/capture", "detector/filter", "detector/twin"},
-	"detector/capture": {},
+	"detector/capture": {"bpf/watch"},
 	"detector/filter":  {"bpf/watch"},
 	"detector/twin":    {"bpf/watch", "internal/siphash"},
 	"detector/sink":    {"detector"},
