@@ -38,7 +38,7 @@ var mayImport = map[string][]string{
 		"internal/plan", "internal/method", "internal/services"},
 	"bpf/watch":        {"internal/siphash"},
 	"detector":         {"bpf/watch", "detector/capture", "detector/filter", "detector/twin"},
-	"detector/capture": {},
+	"detector/capture": {"bpf/watch"},
 	"detector/filter":  {"bpf/watch"},
 	"detector/twin":    {"bpf/watch", "internal/siphash"},
 	"detector/sink":    {"detector"},
@@ -70,7 +70,7 @@ var never = []struct {
 var gateways = map[string][]string{
 	"golang.org/x/time/rate":              {"tx"},
 	"github.com/google/gopacket/afpacket": {"rx"},
-	"github.com/google/gopacket":          {"tx", "rx", "detector/capture"}, // rx through afpacket
+	"github.com/google/gopacket":          {"tx", "rx"}, // rx through afpacket
 	"github.com/google/gopacket/layers":   {"tx"},
 	"github.com/cilium/ebpf":              {"bpf/"},
 	"github.com/vishvananda/netlink":      {"internal/netif", "internal/lab", "bpf/"},
