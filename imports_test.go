@@ -40,7 +40,7 @@ var mayImport = map[string][]string{
 	"detector":         {"bpf/watch", "detector/capture", "detector/filter", "detector/twin"},
 	"detector/capture": {"bpf/watch"},
 	"detector/filter":  {"bpf/watch"},
-	"detector/twin":    {"bpf/watch", "internal/siphash"},
+	"detector/twin":    {"bpf/watch"},
 	"detector/sink":    {"detector"},
 	"cmd/synwatch":     {"detector", "detector/sink", "bpf/watch"},
 	"cmd/synlab":       {"internal/lab", "bpf/respond", "internal/target", "internal/result", "internal/output"},

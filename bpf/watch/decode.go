@@ -16,6 +16,9 @@ func (w *Watch) decodeEvent(raw []byte, s *Snapshot) error {
 	e := (*bpfEvent)(unsafe.Pointer(unsafe.SliceData(raw)))
 	w.decode(s, &e.Source, &e.Packets, e.Addr)
 	s.Ref, s.From, s.Device, s.SourcePort = Ref(e.Ref), address(e.From), int(e.Ifindex), e.Sport
+	if w.config.Replay {
+		s.Device = 0
+	}
 	s.Time, s.Probed, s.Before, s.BeforePacket = e.Time, e.Probed != 0, e.Before, e.BeforePacket
 	return nil
 }
@@ -28,9 +31,10 @@ func (w *Watch) decode(s *Snapshot, src *bpfSource, ring *bpfPacketRing, addr [2
 		Time:   max(src.Last, src.LastPacket),
 		Born:   src.Born, Last: src.Last, LastPacket: src.LastPacket, Chain: src.Chain,
 		Classes: src.Classes, Kinds: src.Kinds, Handshakes: src.Handshakes,
-		Hosts: Hosts(src.Hosts), MinTTL: src.MinTtl, MaxTTL: src.MaxTtl,
+		Hosts: Hosts(src.Hosts),
 	}
 	if src.Last != 0 {
+		s.MinTTL, s.MaxTTL = src.MinTtl, src.MaxTtl
 		s.First, s.Latest = address(src.First), address(src.Latest)
 	}
 	for i := range min(int(src.Used), MaxProbes) {
@@ -46,7 +50,7 @@ func (w *Watch) decode(s *Snapshot, src *bpfSource, ring *bpfPacketRing, addr [2
 	for i := range ring.Port { // from the oldest on
 		at := (int(ring.Next) + i) % MaxProbes
 		if ring.Port[at] != 0 {
-			packets = append(packets, Probe{ring.Time[at], uint16(ring.Port[at]), Kind(ring.Port[at] >> 24)})
+			packets = append(packets, Probe{Time: ring.Time[at], Port: uint16(ring.Port[at])})
 		}
 	}
 	s.Packets = packets

@@ -90,9 +90,6 @@ func Load(cfg Config, rules Rules) (*Watch, error) {
 }
 
 func load(cfg Config, rules Rules) (_ *Watch, err error) {
-	if cfg.Memory == 0 {
-		cfg.Memory = DefaultMemory
-	}
 	sets, err := SetsFor(cfg)
 	if err != nil {
 		return nil, err
@@ -148,6 +145,9 @@ func explain(err error) error {
 
 // SetsFor returns how many sets of 8 sources a Config's memory has room for.
 func SetsFor(cfg Config) (uint32, error) {
+	if cfg.Memory == 0 {
+		cfg.Memory = DefaultMemory
+	}
 	if cfg.Memory < MinMemory || cfg.Memory > MaxMemory {
 		return 0, ErrMemory
 	}

@@ -97,12 +97,12 @@ func TestChainWithoutItsLine(t *testing.T) {
 	s.counts(watch.Counters{Sources: 1, Probes: 9, Backscatter: 1})
 }
 
-func TestHeatStopsAt255(t *testing.T) {
+func TestHeatStopsAt127(t *testing.T) {
 	s := newStand(t, defaults())
 	for port := range uint16(300) {
 		s.run(time.Duration(port), low(port))
 		e, _ := s.find(0, s.mapped("192.0.2.1"))
-		if want := min(int(port)+1, 255); int(e.heat) != want {
+		if want := min(int(port)+1, 127); int(e.heat) != want {
 			t.Fatalf("%d ports: heat %d", port+1, e.heat)
 		}
 	}
@@ -240,7 +240,7 @@ func TestWhatIsCountedOfASource(t *testing.T) {
 	same(t, want, v)
 
 	// The same, looked up: no packet belongs to it.
-	want.From, want.SourcePort, want.Probed, want.Before = netip.Addr{}, 0, false, want.Last
+	want.From, want.SourcePort, want.Probed, want.Before = netip.Addr{}, 0, false, 0
 	same(t, want, s.remembered("2001:db8::"))
 }
 

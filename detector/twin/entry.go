@@ -7,7 +7,7 @@ import "synoptic/bpf/watch"
 type entry struct {
 	addr     address
 	occupied bool
-	heat     uint8 // new ports in the present chain, at most 255; 1 for a source that is only known by packets
+	heat     uint8 // new ports in the present chain, at most maxHeat; 1 for a source that is only known by packets
 	over     bool  // the gap line is crossed in the present chain
 	toldOver uint8 // the lines that were crossed when user space was last told
 
@@ -57,7 +57,7 @@ func (e *entry) probe(t uint64, port uint16, kind watch.Kind, gap, window uint64
 	newInChain := !known || was < e.chain
 	if newInChain {
 		e.fresh = t
-		if e.heat < 255 {
+		if e.heat < maxHeat {
 			e.heat++
 		}
 	}

@@ -66,7 +66,7 @@ func (t *Twin) Sources(f func(*watch.Snapshot)) error {
 }
 
 func lookup(ref watch.Ref, e *entry) moment {
-	return moment{ref: ref, time: e.latest(), before: e.last, beforePacket: e.lastPacket}
+	return moment{ref: ref, time: e.latest()}
 }
 
 func (t *Twin) tell(e *entry, m moment) {

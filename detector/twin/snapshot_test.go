@@ -8,7 +8,7 @@ import (
 )
 
 func TestReadTellsInTheOrderOfThePackets(t *testing.T) {
-	w := newTwin(t, Config{Sets: 64, Key: [2]uint64{3, 4}}, windowOnly(0, false))
+	w := newTwin(t, Config{Sets: 64, Key: watch.Key{3, 4, 5, 6, 7}}, windowOnly(0, false))
 	for round := range 3 { // the memory of what was read is used again
 		for i := range 100 + 100*round {
 			w.Run(testPacket{port: uint16(i), from: nth(i)}.frame(), start+uint64(round)*1e9+uint64(i), watch.Unknown)

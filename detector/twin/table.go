@@ -5,7 +5,6 @@ import (
 	"net/netip"
 
 	"synoptic/bpf/watch"
-	"synoptic/internal/siphash"
 )
 
 // ways is how many places a set has. A source may be in any place of the set
@@ -40,8 +39,7 @@ func (a *address) netip() netip.Addr { return netip.AddrFrom16(*a).Unmap() }
 // set is the index of the first place of a source's set. The high half of the
 // hash is scaled to the number of sets, which need be no power of two.
 func (t *Twin) set(key address) int {
-	hash := siphash.Sum64(t.hashKey, key[:])
-	return int(hash>>32*uint64(t.sets)>>32) * ways
+	return int(t.hashKey.Set(key, uint32(t.sets))) * ways
 }
 
 // find returns the entry of a source and its place in the set at that index, or
@@ -109,6 +107,9 @@ func (e *entry) rank(now, horizon uint64) uint64 {
 
 // rankHeat is the number of bits that a rank has for the time.
 const rankHeat = 56
+
+// maxHeat keeps a rank below 2^63, which the kernel program has to.
+const maxHeat = 127
 
 // since is the time from then to now, and 0 if then is later.
 func since(now, then uint64) uint64 {

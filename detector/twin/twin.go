@@ -1,7 +1,6 @@
 package twin
 
 import (
-	"encoding/binary"
 	"fmt"
 
 	"synoptic/bpf/watch"
@@ -10,7 +9,7 @@ import (
 // Config is what stays as it is while a Twin lives.
 type Config struct {
 	Sets    int       // of 8 sources each, 1 to MaxSets
-	Key     [2]uint64 // of the hash that finds a source's set: its two words, k0 first
+	Key     watch.Key // of the hash that finds a source's set
 	Gateway bool      // what passes through is watched: there are no sockets to ask
 }
 
@@ -20,7 +19,7 @@ const MaxSets = 1 << 28
 // Twin is the kernel program's double.
 type Twin struct {
 	gateway bool
-	hashKey [16]byte
+	hashKey watch.Key
 	sets    int
 	entries []entry // ways to a set
 	rings   []ring  // as entries; nil until Rules.Packets is on
@@ -42,9 +41,7 @@ func New(c Config) (*Twin, error) {
 	if c.Sets < 1 || c.Sets > MaxSets {
 		return nil, fmt.Errorf("make the table: %d sets of %d sources: choose 1 to %d", c.Sets, ways, MaxSets)
 	}
-	t := &Twin{gateway: c.Gateway, sets: c.Sets, entries: make([]entry, c.Sets*ways)}
-	binary.LittleEndian.PutUint64(t.hashKey[:8], c.Key[0])
-	binary.LittleEndian.PutUint64(t.hashKey[8:], c.Key[1])
+	t := &Twin{gateway: c.Gateway, hashKey: c.Key, sets: c.Sets, entries: make([]entry, c.Sets*ways)}
 	return t, t.SetRules(watch.Rules{V6Bits: 128})
 }
 
@@ -56,9 +53,14 @@ func (t *Twin) Close() error { return nil }
 func (t *Twin) Counters() (watch.Counters, error) { return t.counters, nil }
 
 // Run does with a frame what the kernel program would: now is the time at which
-// it came, in nanoseconds and not 0; c is asked for TCP with ACK and without
+// it came, in nanoseconds (0 counts as 1); c is asked for TCP with ACK and without
 // RST, and for UDP. The frame is not kept.
-func (t *Twin) Run(frame []byte, now uint64, c watch.Context) {
+func (t *Twin) Run(frame []byte, now uint64, c watch.Context) error {
+	t.run(frame[:min(len(frame), watch.MaxFrame)], max(now, 1), c)
+	return nil
+}
+
+func (t *Twin) run(frame []byte, now uint64, c watch.Context) {
 	f := &t.frame
 	Decode(frame, f)
 	if !t.count(f) {
