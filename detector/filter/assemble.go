@@ -39,6 +39,8 @@ func assemble(t *tree) (*program, label) {
 	if len(p.steps) > 4*watch.MaxNodes {
 		return p, entry
 	}
+	// A step of which both ways turn out to lead to the same place goes, and what
+	// came to it comes there with more known.
 	for entry >= 0 && p.thread() {
 		p, entry = p.rebuilt()
 	}

@@ -119,6 +119,10 @@ func TestExcludeTooMany(t *testing.T) {
 			t.Errorf("%d sources: %v", n, err)
 		}
 	}
+	same := slices.Repeat(endpoints(t, "10.0.0.1:53"), 5*watch.MaxNodes)
+	if f, err := Exclude(nil, same); err != nil || len(f) != 2 {
+		t.Errorf("an endpoint many times: %d tests, %v", len(f), err)
+	}
 	if f, err := Exclude(append(sources, prefixes("10.0.0.0/8")...), nil); err != nil || len(f) != 1 {
 		t.Errorf("a network of them all: %d tests, %v", len(f), err)
 	}

@@ -154,11 +154,12 @@ func (p *parser) primitive() (*tree, qualifiers) {
 			return protocol(q.protocol), qualifiers{}
 		}
 	}
-	if isDirection(p.peek().text) {
+	directed := isDirection(p.peek().text)
+	if directed {
 		q.dir = p.direction()
 	}
 	switch w := p.peek(); {
-	case w.text == "proto" && q.dir != anyEnd:
+	case w.text == "proto" && directed:
 		return p.fail(w.offset, `a protocol has no direction: leave out "src" and "dst" before "proto"`), q
 	case isKind(w.text):
 		q.kind = p.next().text
@@ -210,11 +211,9 @@ func (p *parser) agree(q qualifiers) {
 
 // follows fails about a word that is one too many where a test has ended.
 func (p *parser) follows(w word) {
-	if known := begins(w.text) || w.text == "not" || w.text == "!" || w.text == "("; !known {
-		if why := missing(w.text); why != "" {
-			p.fail(w.offset, "%q is not part of this language: %s", w.text, why)
-			return
-		}
+	if why := missing(w.text); why != "" {
+		p.fail(w.offset, "%q is not part of this language: %s", w.text, why)
+		return
 	}
 	p.fail(w.offset, `%q follows a test that is complete: write "and" or "or" before it`, w.text)
 }

@@ -48,6 +48,9 @@ func TestTableDecidesAsTheExpressionMeans(t *testing.T) {
 			everything++
 		}
 		sound(t, f)
+		if p, _ := assemble((&parser{words: scan(expr)}).whole()); f != nil && p.thread() {
+			t.Fatalf("%q: something decided is asked again\n%s", expr, text(f))
+		}
 		for i := range packets {
 			want := q.matches(&packets[i])
 			if got := f.Match(&packets[i]); got != want {

@@ -139,6 +139,11 @@ func TestTables(t *testing.T) {
 0 protocol 17-17 pass reject`},
 		{"a_wider_network_decides", "src net 10 or src net 10.1 or src host 10.1.2.3", `
 0 src 10.0.0.0/8 pass reject`},
+		{"a_test_that_turns_out_needless_hides_nothing", "udp src port 9 or (src port 0 and src port 8) or udp port 1", `
+0 protocol 17-17 1 reject
+1 sport 9-9 pass 2
+2 sport 1-1 pass 3
+3 dport 1-1 pass reject`},
 		{"equal_ends_are_shared", "(tcp and dst port 1) or (udp and dst port 1)", `
 0 protocol 6-6 2 1
 1 protocol 17-17 2 reject
@@ -148,6 +153,10 @@ func TestTables(t *testing.T) {
 0 src 0.0.0.0/0 pass reject`},
 		{"every_packet_with_ports", "portrange 0-65535", `
 0 sport 0-65535 pass reject`},
+		{"what_is_not_ipv6_is_ipv4", "not src net ::/0 and ip", `
+0 src ::/0 reject pass`},
+		{"what_is_not_ipv4_is_ipv6", "not src net 0.0.0.0/0 and ip6", `
+0 src 0.0.0.0/0 reject pass`},
 		{"icmp_is_of_ipv4", "icmp", `
 0 family 4-4 1 reject
 1 protocol 1-1 pass reject`},
@@ -285,6 +294,7 @@ var mistakes = []struct {
 	{"host and 10.0.0.1", 6, `a test is missing before "and"`, "refuses"},
 	{"src or port 80", 8, `write "src or dst"`, "refuses"},
 	{"dst && dst port 80", 8, `write "dst && src"`, "refuses"},
+	{"ip src or dst proto 6", 15, `a protocol has no direction`, "refuses"},
 	{"src proto 6", 5, `a protocol has no direction`, "refuses"},
 
 	{"tcp host 10.0.0.1", 1, `"tcp" does not go with "host": write "tcp and host ..."`, "refuses"},
@@ -317,6 +327,7 @@ var mistakes = []struct {
 	{"net 10.0.0.0/255.0.0.0", 14, `"255.0.0.0" is not a prefix length`, "refuses"},
 	{"net 10.0.0.0 mask 255.0.255.0", 19, `"255.0.255.0" has ones behind zeros`, "takes"},
 	{"net 10.0.0.0 mask 8", 19, `"8" is not a netmask`, "refuses"},
+	{"net 10.0.0.0 mask ffff::", 19, `"ffff::" is not a netmask`, "refuses"},
 	{"net fd00:: mask ffff::", 17, `IPv6 networks have no masks: write "net fd00::/..."`, "refuses"},
 	{"net 0", 5, `"net 0" is read in two ways`, "takes"},
 	{"net 256", 5, `"256" is not a network`, "takes"},
