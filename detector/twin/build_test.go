@@ -16,7 +16,7 @@ func raw(s string) []byte {
 	return b
 }
 
-// packet describes a frame for the tests of the table. Unless said otherwise it
+// testPacket describes a frame for the tests of the table. Unless said otherwise it
 // is a SYN of 20 bytes from one port of a source to a fixed destination.
 type testPacket struct {
 	from, to string // default 192.0.2.1, 198.51.100.1, or their like in IPv6

@@ -180,10 +180,10 @@ func (p *Frame) tcp(b []byte, length int, part piece) Class {
 		p.ports(b)
 		return Tiny
 	}
-	if part == whole && length < tcpLen || len(b) < tcpFlagsEnd {
+	if len(b) < tcpFlagsEnd {
 		return Malformed
 	}
-	header := b[12] >> 4 * 4
+	header := b[12] >> 4 * 4 // too long or too short for a whole packet of less than 20 bytes
 	if header < tcpLen || part == whole && int(header) > length {
 		return Malformed
 	}

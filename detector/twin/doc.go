@@ -12,8 +12,8 @@
 //	5 table.go                   which place a source has, and who makes room for it
 //	  entry.go                   what a place remembers of its source's probes and packets
 //	  points.go                  what those are worth by the lines of the policies
-//	6 snapshot.go                when user space is told, and what
+//	6 tell.go, snapshot.go       when user space is told, and what
 //
-// Nothing allocates per frame once what waits has been read for the first time.
+// Nothing allocates per frame, but where more snapshots wait than ever before.
 // A Twin belongs to one goroutine.
 package twin

@@ -2,6 +2,7 @@ package twin
 
 import (
 	"encoding/binary"
+	"slices"
 	"testing"
 
 	"synoptic/bpf/watch"
@@ -114,6 +115,7 @@ func FuzzRun(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		frame = slices.Clone(frame)
 		rules := defaults()
 		rules.Packets = watch.Line{On: true, Span: 1, Threshold: 1, High: 1, Low: 3}
 		rules.UDP = watch.UDPMode(context / 8 % 3)

@@ -13,7 +13,9 @@ import (
 // naive judges one source and keeps all that it ever sent.
 type naive struct {
 	rules                watch.Rules
-	probes, packets      []sent
+	probes               int
+	latest               map[port]uint64 // when each was last probed
+	packets              []sent
 	last, fresh, chain   uint64
 	over                 bool
 	backscatter, repeats uint64
@@ -21,10 +23,14 @@ type naive struct {
 	unforgettable        bool   // one that it had to know
 }
 
+type port struct {
+	number uint16
+	udp    bool
+}
+
 type sent struct {
 	t    uint64
 	port uint16
-	udp  bool
 }
 
 // judge returns which lines the packet crosses and whether it is of interest by
@@ -42,7 +48,7 @@ func (n *naive) judge(t uint64, p testPacket, probe, repeat bool) (crossed uint8
 		}
 	}
 	if !p.udp && r.Packets.On {
-		n.packets = append(n.packets, sent{t, p.port, false})
+		n.packets = append(n.packets, sent{t, p.port})
 		sum := 0
 		for _, s := range n.packets {
 			if t-s.t <= uint64(r.Packets.Span) {
@@ -63,51 +69,37 @@ func (n *naive) judge(t uint64, p testPacket, probe, repeat bool) (crossed uint8
 	if !joins {
 		n.chain, n.fresh, n.over = t, t, false
 	}
-	inChain, inWindow := true, true
-	for _, s := range n.probes {
-		if s.port == p.port && s.udp == p.udp {
-			inChain = inChain && s.t < n.chain
-			inWindow = inWindow && t-s.t > window
-		}
-	}
-	n.probes = append(n.probes, sent{t, p.port, p.udp})
+	was, known := n.latest[port{p.port, p.udp}]
+	newInChain, newInWindow := !known || was < n.chain, !known || t-was > window
+	n.latest[port{p.port, p.udp}] = t
+	n.probes++
 	n.last = t
-	if inChain || n.over {
+	if newInChain || n.over {
 		n.fresh = t
 	}
-	distinct := n.distinct()
-	switch known := !inChain && !inWindow; {
-	case known && repeat:
+	switch old := !newInChain && !newInWindow; {
+	case old && repeat:
 		n.repeats++
 		return
-	case known:
+	case old:
 		n.forgotten++
-		n.unforgettable = n.unforgettable || len(distinct) <= watch.MaxProbes
+		n.unforgettable = n.unforgettable || len(n.latest) <= watch.MaxProbes
 	case repeat:
 		n.unforgettable = true
 	}
 	gapSum, windowSum := 0, 0
-	for _, s := range distinct {
-		if s.t >= n.chain {
-			gapSum += n.points(&r.Gap, s.port)
+	for port, last := range n.latest {
+		if last >= n.chain {
+			gapSum += n.points(&r.Gap, port.number)
 		}
-		if t-s.t <= window {
-			windowSum += n.points(&r.Window, s.port)
+		if t-last <= window {
+			windowSum += n.points(&r.Window, port.number)
 		}
 	}
 	by(&r.Gap, overGap, gapSum)
 	by(&r.Window, overWindow, windowSum)
 	n.over = crossed&overGap != 0
 	return
-}
-
-// distinct is each port with the time of the latest probe to it.
-func (n *naive) distinct() map[sent]sent {
-	latest := map[sent]sent{}
-	for _, s := range n.probes {
-		latest[sent{0, s.port, s.udp}] = s
-	}
-	return latest
 }
 
 func (n *naive) points(l *watch.Line, port uint16) int {
@@ -143,7 +135,7 @@ func TestAgainstWhoKeepsEverything(t *testing.T) {
 			// That changes no decision, but what is told, so the chain is endless.
 			rules.Gap.Span = time.Hour
 		}
-		n := &naive{rules: rules}
+		n := &naive{rules: rules, latest: map[port]uint64{}}
 		w := newTwin(t, Config{Sets: 1}, rules)
 		var e *entry
 		last := uint64(0)
@@ -199,8 +191,8 @@ func TestAgainstWhoKeepsEverything(t *testing.T) {
 		backscatter += n.backscatter
 		repeats += n.repeats
 		forgotten += n.forgotten
-		if w.counters.Backscatter != n.backscatter || w.counters.Probes != uint64(len(n.probes)) {
-			t.Fatalf("run %d: backscatter %d, want %d; probes %d, want %d", run, w.counters.Backscatter, n.backscatter, w.counters.Probes, len(n.probes))
+		if w.counters.Backscatter != n.backscatter || w.counters.Probes != uint64(n.probes) {
+			t.Fatalf("run %d: backscatter %d, want %d; probes %d, want %d", run, w.counters.Backscatter, n.backscatter, w.counters.Probes, n.probes)
 		}
 	}
 	t.Logf("told %d, not told %d, forgotten ports %d, backscatter %d, repeats %d", told, quiet, forgotten, backscatter, repeats)

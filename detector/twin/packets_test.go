@@ -116,6 +116,11 @@ func TestAPacketIsNoProbe(t *testing.T) {
 		t.Errorf("heat %d", e.heat)
 	}
 	s.counts(watch.Counters{Sources: 1, Probes: 1})
+	s.run(120*ms, low(81))
+	s.run(120*ms, rst)
+	if e.heat != 2 {
+		t.Errorf("heat %d", e.heat)
+	}
 }
 
 // An answer to what somebody forged has a place where packets count, but is no

@@ -127,3 +127,33 @@ func TestRulesChangeWithoutForgetting(t *testing.T) {
 		}
 	}))
 }
+
+// A trap that is none any more, and a gap line that is lowered, raised, off.
+func TestNewRulesJudgeTheNextPacket(t *testing.T) {
+	s := newStand(t, gapOnly(21, true))
+	over := func() bool { e, _ := s.find(0, s.mapped("192.0.2.1")); return e.over }
+	for i := range uint16(6) {
+		s.run(0, low(500+i))
+	}
+	must(t, s.SetRules(gapOnly(18, true)))
+	if over() {
+		t.Error("over before a packet has come")
+	}
+	s.run(0, low(600)) // 21
+	if !over() {
+		t.Error("not over")
+	}
+	must(t, s.SetRules(windowOnly(21, false)))
+	s.run(0, low(601))
+	if over() {
+		t.Error("over a line that is off")
+	}
+	r := gapOnly(21, true)
+	r.Traps = []uint16{2000}
+	must(t, s.SetRules(r))
+	s.run(0, low(12))
+	s.run(0, low(2000))
+	if v := s.remembered("192.0.2.1"); v.Classes != [watch.Classes]uint32{watch.Low: 9, watch.Trap: 1} {
+		t.Errorf("%v", v.Classes)
+	}
+}

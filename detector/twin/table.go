@@ -91,13 +91,10 @@ func (e *entry) idle(now, horizon uint64) bool {
 	return since(now, e.latest()) > horizon
 }
 
-// rank orders the places of a set: the empty ones, then those of sources that
+// rank orders the places of a set: the empty ones, which are all zero, then those of sources that
 // no policy can accuse any more, then by the new ports of the present chain;
 // among equals the one that was silent for longest.
 func (e *entry) rank(now, horizon uint64) uint64 {
-	if !e.occupied {
-		return 0
-	}
 	heat := uint64(e.heat)
 	if e.idle(now, horizon) {
 		heat = 0

@@ -147,6 +147,7 @@ func TestWhoMakesRoom(t *testing.T) {
 		{"live_by_the_window_if_it_alone_is_on", window, but(all(source{2, second}), 3, source{1, 0}), 300 * time.Millisecond, 3, false},
 		{"live_by_the_longest_span", long, but(all(source{2, second}), 3, source{3, 0}), 10 * second, 0, false},
 		{"idle_by_the_longest_span", long, but(all(source{2, second}), 3, source{3, 0}), 10*second + 1, 3, true},
+		{"live_by_the_gap_though_packets_have_a_shorter_span", withPackets(), but(all(source{2, second}), 3, source{3, 0}), 3 * second, 0, false},
 		{"at_once_idle_without_lines", off, but(all(source{1, second}), 3, source{20, 0}), second, 3, true},
 		{"not_in_the_same_moment_idle_without_lines", off, but(all(source{2, second}), 3, source{1, second}), second, 3, false},
 	} {
@@ -182,6 +183,7 @@ func TestRankHasFiftySixBitsOfTime(t *testing.T) {
 	const wrap = uint64(1) << 56
 	for i, at := range []uint64{wrap - 5, wrap - 4, wrap - 3, wrap + 2, wrap + 1, wrap + 3, wrap + 4, wrap + 5, wrap + 6} {
 		w.Run(testPacket{port: 80, from: nth(i)}.frame(), at, watch.Unknown)
+		w.Run(testPacket{port: 81, from: nth(i)}.frame(), at, watch.Unknown)
 	}
 	if v, _ := w.Source(4); v.Source != prefix(nth(8)+"/32") {
 		t.Errorf("%v is at place 4", v.Source)
@@ -205,6 +207,20 @@ func TestPacketsKeepASourceFromBeingIdle(t *testing.T) {
 		t.Errorf("place 5 has %v", v.Source)
 	}
 	s.counts(watch.Counters{Sources: 9, Probes: 9, EvictedIdle: 1})
+
+	// And where all are alike, the one whose packet is the oldest makes room.
+	s = newStand(t, withPackets())
+	for i := range ways {
+		s.quiet(0, testPacket{port: 80, from: nth(i)})
+	}
+	for i := range ways {
+		s.quiet(time.Second+time.Duration(i^3), testPacket{port: 80, from: nth(i), flags: RST})
+	}
+	s.quiet(3*time.Second+1, testPacket{port: 80, from: "10.0.1.1"})
+	if v, _ := s.Source(3); v.Source != prefix("10.0.1.1/32") {
+		t.Errorf("place 3 has %v", v.Source)
+	}
+	s.counts(watch.Counters{Sources: 9, Probes: 9, EvictedLive: 1})
 }
 
 // Where the places are given to others, nothing is left of those before.

@@ -130,7 +130,7 @@ func (t *Twin) observe(f *Frame, kind watch.Kind, probe, packet bool, now uint64
 	if e == nil {
 		// Answers to what was sent in the source's name by somebody else: they
 		// must not push out anybody.
-		if kind == watch.SYNACK && probe && !packet {
+		if kind == watch.SYNACK && !packet {
 			t.counters.Backscatter++
 			return
 		}
