@@ -174,6 +174,8 @@ static __always_inline enum frame parse_frame(void *ctx, void *data, void *end, 
 			return FRAME_MALFORMED;
 		header = ip->ihl * 4;
 		total = bpf_ntohs(ip->tot_len);
+		if (total == 0) /* left to the network card to fill in, or too long for the field */
+			total = end - (void *)ip;
 		if (ip->version != 4 || header < sizeof(*ip) || total < header || (void *)ip + header > end)
 			return FRAME_MALFORMED;
 		frag = bpf_ntohs(ip->frag_off);

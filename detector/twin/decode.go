@@ -128,6 +128,9 @@ func (p *Frame) ip4(b []byte) Class {
 		return Malformed
 	}
 	header, total := int(b[0]&15)*4, int(binary.BigEndian.Uint16(b[2:]))
+	if total == 0 { // left to the network card to fill in, or too long for the field
+		total = len(b)
+	}
 	if header < ip4Len || total < header || header > len(b) {
 		return Malformed
 	}

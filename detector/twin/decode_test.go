@@ -92,7 +92,7 @@ func TestDecode(t *testing.T) {
 		{"ipv4_total_below_the_header", ether4 + `45 00 0013 0001 0000 40 01 0000` + addrs4, malformed},
 		{"ipv4_total_below_the_options", ether4 + `46 00 0017 0001 0000 40 01 0000` + addrs4 + `01010100`, malformed},
 		{"ipv4_total_of_the_header_alone", ether4 + `45 00 0014 0001 0000 40 01 0000` + addrs4, over4(ICMP, 1)},
-		{"ipv4_total_of_0", ether4 + `45 00 0000 0001 0000 40 06 0000` + addrs4 + tcp, malformed},
+		{"ipv4_total_of_0_is_all_there_is", ether4 + `45 00 0000 0001 0000 40 06 0000` + addrs4 + tcp, syn4},
 		{"ipv4_total_beyond_the_frame", ether4 + `45 00 05dc 0001 0000 40 06 0000` + addrs4 + tcp, syn4},
 		{"ipv4_dont_fragment", ether4 + `45 00 0028 0001 4000 40 06 0000` + addrs4 + tcp, syn4},
 		{"ipv4_reserved_bit", ether4 + `45 00 0028 0001 8000 40 06 0000` + addrs4 + tcp, syn4},
