@@ -33,8 +33,6 @@ type ports [1 << 16 / 64]uint64
 func (p *ports) has(port uint16) bool { return p[port/64]>>(port%64)&1 != 0 }
 func (p *ports) add(port uint16)      { p[port/64] |= 1 << (port % 64) }
 
-func (p *ports) add(port uint16) { p[port/64] |= 1 << (port % 64) }
-
 // rule is a policy ready to judge. It does not change: episodes keep the one
 // that began them.
 type rule struct {
