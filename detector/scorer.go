@@ -75,7 +75,10 @@ func NewScorer(c ScorerConfig) (*Scorer, error) {
 		c.Most = DefaultMost
 	}
 	s := &Scorer{c: c, active: map[key]*episode{}}
-	return s, s.SetPolicies(c.Ruleset)
+	if err := s.SetPolicies(c.Ruleset); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // SetPolicies goes on with other rules. Active episodes stay, with the proof and
