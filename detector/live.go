@@ -110,6 +110,20 @@ const (
 	unread = 10 * time.Millisecond
 )
 
+// wakeAt is when Run must look again though the kernel tells nothing: so soon
+// after an episode seems to be over that its end is told from a new beginning.
+func (d *Detector) wakeAt() time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	wait := nap
+	if next, ok := d.scorer.Next(); ok {
+		if now, err := monotonic(); err == nil {
+			wait = min(wait, max(0, time.Duration(next-now))+2*unread)
+		}
+	}
+	return time.Now().Add(wait)
+}
+
 // Run scores until the context is done; then it ends all episodes.
 func (d *Detector) Run(ctx context.Context) error {
 	defer func() {
@@ -118,7 +132,7 @@ func (d *Detector) Run(ctx context.Context) error {
 		d.scorer.Close()
 	}()
 	for ctx.Err() == nil {
-		err := d.program.Wait(time.Now().Add(nap), func(s *watch.Snapshot) {
+		err := d.program.Wait(d.wakeAt(), func(s *watch.Snapshot) {
 			d.mu.Lock()
 			defer d.mu.Unlock()
 			d.scorer.Observe(s)

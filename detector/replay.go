@@ -33,12 +33,10 @@ type program interface {
 	Close() error
 }
 
-// disorder is how far a capture's times may run backwards without an episode
-// being ended too early.
-const disorder = uint64(time.Minute)
-
 // Replay runs a capture through the program as if it were happening, at the
-// capture's times, and returns what was counted. On an error of the capture, as
+// capture's times, and returns what was counted. If times run backwards, an
+// episode may be ended by the later ones before the earlier are seen, and a scan
+// that went on be told as two. On an error of the capture, as
 // when it is cut off, what stands before it has been judged.
 func Replay(ctx context.Context, r *capture.Reader, cfg ReplayConfig) (watch.Counters, error) {
 	p, err := cfg.load()
@@ -78,6 +76,8 @@ func replay(ctx context.Context, r *capture.Reader, p program, scorer *Scorer) e
 		if err != nil {
 			return err
 		}
+		newest = max(newest, at)
+		scorer.Advance(newest)
 		twin.Decode(frame, &f)
 		known := watch.Unknown
 		if f.Class == twin.TCP || f.Class == twin.UDP {
@@ -90,9 +90,6 @@ func replay(ctx context.Context, r *capture.Reader, p program, scorer *Scorer) e
 		}
 		if err := p.Read(scorer.Observe); err != nil {
 			return err
-		}
-		if newest = max(newest, at); newest > disorder {
-			scorer.Advance(newest - disorder)
 		}
 	}
 }

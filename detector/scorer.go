@@ -108,6 +108,15 @@ func (s *Scorer) SetPolicies(set Ruleset) error {
 	return nil
 }
 
+// Next returns the time beyond which Advance has something to do, or false if
+// there is none.
+func (s *Scorer) Next() (uint64, bool) {
+	if len(s.deadlines) == 0 {
+		return 0, false
+	}
+	return s.deadlines[0].deadline(), true
+}
+
 // Observe takes a snapshot. It keeps nothing of it that it does not copy.
 func (s *Scorer) Observe(o *watch.Snapshot) {
 	s.stats.Snapshots++

@@ -396,7 +396,7 @@ static __always_inline void look(void *ctx, void *data, void *end, const bool xd
 	case FRAME_TCP:
 		count->tcp[p->flags & TCP_FLAGS]++;
 		kind = kind_of(p);
-		in_packets = over_packets;
+		in_packets = over_packets && r->packets.on;
 		if (p->flags & TCP_RST)
 			is_probe = false;
 		else if (p->flags & TCP_ACK)
@@ -412,7 +412,7 @@ static __always_inline void look(void *ctx, void *data, void *end, const bool xd
 	case FRAME_TINY:
 		count->tiny++;
 		kind = KIND_TINY;
-		in_packets = over_packets;
+		in_packets = over_packets && r->packets.on;
 		break;
 	case FRAME_ICMP:
 		count->icmp++;

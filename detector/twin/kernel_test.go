@@ -113,6 +113,7 @@ var variants = []struct {
 	{"default", watch.Config{}, defaults},
 	{"gateway", watch.Config{Gateway: true}, defaults},
 	{"packets", watch.Config{Packets: true}, withPackets},
+	{"packets_not_on", watch.Config{Packets: true}, defaults},
 	{"udp_counted", watch.Config{}, func() watch.Rules { r := defaults(); r.UDP = watch.UDPCount; return r }},
 	{"udp_off_v6_128", watch.Config{}, func() watch.Rules { r := defaults(); r.UDP, r.V6Bits = watch.UDPOff, 128; return r }},
 	{"gap_off", watch.Config{}, func() watch.Rules { r := defaults(); r.Gap.On = false; r.V6Bits = 1; return r }},
