@@ -95,6 +95,7 @@ func TestSegments(t *testing.T) {
 		"a_handshake_does_not_survive_rst": {"a:1000 syn b:80", "b:80 syn-ack a:1000", "b:80 rst a:1000", "a:1000 ack b:80 unknown"},
 		"other_ports_are_other_conversations": {
 			"a:1000 syn b:80", "b:80 syn-ack a:1000 known", "a:1000 ack b:81 unknown", "a:1001 ack b:80 unknown", "c:1000 ack b:80 unknown", "a:80 ack b:1000 unknown"},
+		"all_of_a_port_matters": {"a:1000 syn b:80", "b:80 syn-ack a:1000 known", "a:1000 ack b:336 unknown", "a:232 ack b:80 unknown"},
 		"rst_elsewhere_ends_nothing_here": {
 			"a:1000 syn b:80", "b:80 syn-ack a:1000 known", "b:81 rst a:1000", "b:80 rst a:1001", "c:80 rst a:1000", "a:1000 ack b:80 handshake"},
 
@@ -266,15 +267,17 @@ func TestWhatIsForgotten(t *testing.T) {
 		say(t, c, "c:1000 udp b:53 unknown")
 	})
 	t.Run("what_is_moved_is_not_counted_as_forgotten", func(t *testing.T) {
-		c := NewConversations(2)
 		server := netip.AddrPortFrom(hosts["b"], 80)
-		for range 100 {
-			for n := range 3 {
-				c.See(number(n), server, protoTCP, flagSYN)
+		for _, protocol := range []uint8{protoTCP, protoUDP} {
+			c := NewConversations(2)
+			for range 100 {
+				for n := range 3 {
+					c.See(number(n), server, protocol, flagSYN)
+				}
 			}
-		}
-		if c.Forgotten() != 0 || c.young.size()+c.old.size() != 3 {
-			t.Errorf("%d are forgotten and %d left, of 3", c.Forgotten(), c.young.size()+c.old.size())
+			if c.Forgotten() != 0 || c.young.size()+c.old.size() != 3 {
+				t.Errorf("protocol %d: %d are forgotten and %d left, of 3", protocol, c.Forgotten(), c.young.size()+c.old.size())
+			}
 		}
 	})
 }

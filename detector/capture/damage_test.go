@@ -162,6 +162,18 @@ func TestDamageInCompressedData(t *testing.T) {
 			t.Errorf("it says\n%v, want\n%s", err, want)
 		}
 	})
+	t.Run("a_broken_block_comes_after_the_packets_before_it", func(t *testing.T) {
+		s := newPcap(binary.LittleEndian, false, 1).add(1e9, "one").add(2e9, "two")
+		size := uint16(len(s.file))
+		file := []byte("\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff\x00") // header, a stored block that is not the last
+		file = binary.LittleEndian.AppendUint16(file, size)
+		file = binary.LittleEndian.AppendUint16(file, ^size)
+		file = append(append(file, s.file...), 0x07) // the type that no block has
+		all, _, err := readAll(bytes.NewReader(file))
+		if !slices.Equal(all, s.want) || !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "cannot be decompressed (flate: corrupt input before offset") {
+			t.Errorf("%v and %v", all, err)
+		}
+	})
 	t.Run("no_byte_flipped_makes_packets_that_were_not_there_without_an_error", func(t *testing.T) {
 		s := newPcap(binary.LittleEndian, false, 1).add(1e9, "one").add(2e9, "two")
 		whole := compressed(s.file)

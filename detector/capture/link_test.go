@@ -59,6 +59,7 @@ func TestLinkTypesBecomeEthernet(t *testing.T) {
 		{"ppp_without", 9, "0057 60", zero + "86dd 60"},
 		{"ppp_with_a_short_protocol", 9, "ff03 21 45", zero + "0800 45"},
 		{"ppp_with_nothing_but_a_short_protocol", 9, "57 60", zero + "86dd 60"},
+		{"ppp_with_a_short_protocol_like_an_address", 9, "ff 21 45", zero + "0000 21 45"},
 		{"ppp_of_its_own_control", 9, "ff03 c021 01", zero + "0000 01"},
 		{"ppp_cut_in_the_protocol", 9, "ff03 00", ""},
 		{"ppp_cut_before_the_protocol", 9, "ff03", ""},

@@ -28,8 +28,9 @@ type Reader struct {
 	skipped map[uint32]uint64         // of them, those of unknown link types
 }
 
-// format reads the packets of one file format. It leaves the bytes of one in
-// Reader.buf, or only counts past them if their link type is not known.
+// format reads the packets of one file format. It fills in all of the packet
+// and leaves its bytes in Reader.buf, or passes over them if its link type is
+// not known.
 type format interface {
 	next(*packet) error
 }
@@ -140,7 +141,6 @@ func (r *Reader) gunzip() error {
 func (r *Reader) Next() (frame []byte, at uint64, device int, err error) {
 	for r.err == nil {
 		p := &r.packet
-		*p = packet{}
 		if r.err = r.format.next(p); r.err != nil {
 			break
 		}

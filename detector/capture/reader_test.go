@@ -178,6 +178,24 @@ func TestFormatsAsLibpcapTakesThem(t *testing.T) {
 	})
 }
 
+func TestSectionsAndInterfaces(t *testing.T) {
+	little, big := binary.LittleEndian, binary.BigEndian
+	for fact, p := range map[string]*pcapng{
+		"interfaces_are_counted_through_all_sections": newPcapng(little).device(1, 0).device(1, 0).enhanced(1, 5, "x", 5000, 1).
+			section(big).device(1, 0).device(1, 0).enhanced(0, 5, "x", 5000, 2).section(little).section(little).device(1, 0).enhanced(0, 5, "x", 5000, 4),
+		"each_has_its_own_resolution": newPcapng(little).device(1, 0, resolution(9)).device(1, 0).
+			enhanced(0, 5, "x", 5, 0).enhanced(1, 5, "x", 5000, 1).enhanced(0, 6, "x", 6, 0),
+		"an_interface_may_come_between_packets": newPcapng(little).device(1, 0).enhanced(0, 5, "x", 5000, 0).device(1, 0).enhanced(1, 5, "x", 5000, 1),
+		"what_follows_the_last_option_is_none":  newPcapng(little).device(1, 0, option{0, nil}, resolution(9)).enhanced(0, 5, "x", 5000, 0),
+	} {
+		t.Run(fact, func(t *testing.T) {
+			if all, _ := mustRead(t, p.file); !slices.Equal(all, p.want) {
+				t.Errorf("read %v\nwant %v", all, p.want)
+			}
+		})
+	}
+}
+
 func TestTimes(t *testing.T) {
 	little := binary.LittleEndian
 	// Only the options are of interest: ticks of the interface, and when it is.
@@ -292,6 +310,19 @@ func TestOpen(t *testing.T) {
 			t.Errorf("it is closed: %v", err)
 		}
 	})
+	t.Run("what_is_no_capture_is_closed_again", func(t *testing.T) {
+		other := filepath.Join(t.TempDir(), "other")
+		if err := os.WriteFile(other, []byte("no capture"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		before := descriptors(t, other)
+		if _, err := Open(other); !errors.Is(err, ErrFormat) || !strings.HasPrefix(err.Error(), fmt.Sprintf("read capture %q: unknown format", other)) {
+			t.Errorf("Open gives %v", err)
+		}
+		if after := descriptors(t, other); before != 0 || after != 0 {
+			t.Errorf("%d descriptors of the file are open, %d before", after, before)
+		}
+	})
 	t.Run("no_such_file", func(t *testing.T) {
 		if _, err := Open(path + "x"); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("Open gives %v", err)
@@ -316,6 +347,21 @@ func TestOpen(t *testing.T) {
 			t.Errorf("Next says\n%v, want\n%s", err, want)
 		}
 	})
+}
+
+// descriptors counts those of this process that are of a file.
+func descriptors(t *testing.T, path string) (n int) {
+	t.Helper()
+	links, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil || len(links) < 3 {
+		t.Fatalf("%d descriptors, %v", len(links), err)
+	}
+	for _, link := range links {
+		if to, err := os.Readlink(link); err == nil && to == path {
+			n++
+		}
+	}
+	return n
 }
 
 // A live capture comes through a pipe: what is complete is given before more

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"testing"
 )
@@ -15,6 +16,8 @@ type got struct {
 	at     uint64
 	device int
 }
+
+func (g got) String() string { return fmt.Sprintf("%x at %d from %d", g.frame, g.at, g.device) }
 
 // readAll reads a capture to its end, which is io.EOF or a fault. The reader
 // is nil if it could not be begun.
