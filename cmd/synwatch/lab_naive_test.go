@@ -89,13 +89,14 @@ func dissect(frame []byte) (p packet, ok bool) {
 
 // probes returns those packets to a host that are probes: not an answer, and of
 // no conversation. A conversation is known from the host's own packets: its SYN,
-// its SYN+ACK, its datagram.
+// its SYN+ACK, its datagram. A SYN+ACK of no conversation is what a flood in the
+// host's name scatters, and a probe only if its source is probing anyway.
 func probes(packets []packet, host netip.Addr) (list []packet) {
 	type conversation struct {
 		here, there netip.AddrPort
 		udp         bool
 	}
-	known := map[conversation]bool{}
+	known, probed := map[conversation]bool{}, map[netip.Addr]time.Time{}
 	for _, p := range packets {
 		switch {
 		case p.from.Addr() == host:
@@ -104,7 +105,9 @@ func probes(packets []packet, host netip.Addr) (list []packet) {
 			}
 		case p.to.Addr() != host || !p.udp && p.flags&rst != 0:
 		case (p.udp || p.flags&ack != 0) && known[conversation{p.to, p.from, p.udp}]:
+		case !p.udp && p.flags&(syn|ack) == syn|ack && p.at.Sub(probed[p.from.Addr()]) > rules[detector.Scanlogd].span:
 		default:
+			probed[p.from.Addr()] = p.at
 			list = append(list, p)
 		}
 	}
@@ -276,6 +279,8 @@ func TestSecondOpinion(t *testing.T) {
 			{"connection", []packet{{to: here, from: there, flags: syn}, {to: there, from: here, flags: syn | ack}, {to: here, from: there, flags: ack}, {to: here, from: there, flags: fin | ack}}, 1},
 			{"ack_of_a_closed_port", []packet{{to: here, from: there, flags: syn}, {to: there, from: here, flags: rst | ack}, {to: here, from: there, flags: ack}}, 2},
 			{"datagram_and_answer", []packet{{to: there, from: here, udp: true}, {to: here, from: there, udp: true}}, 0},
+			{"backscatter", []packet{{at: start, to: here, from: there, flags: syn | ack}}, 0},
+			{"a_syn_ack_among_probes", []packet{{at: start, to: here, from: there, flags: syn}, {at: start, to: here, from: there, flags: syn | ack}}, 2},
 			{"datagram", []packet{{to: here, from: there, udp: true}}, 1},
 		} {
 			if got := len(probes(c.list, host)); got != c.want {

@@ -37,7 +37,6 @@ func updating() bool {
 func TestItStaysSilent(t *testing.T) {
 	lab.NeedRoot(t)
 	synwatch := build(t, "synwatch")
-	l := lab.New(t, lab.Config{})
 	table := new(bytes.Buffer)
 	fmt.Fprintln(table, "| traffic | sources | `sophos` | `scanlogd` | `sophos-packet` |\n|---|--:|--:|--:|--:|")
 	var notes []string
@@ -46,6 +45,7 @@ func TestItStaysSilent(t *testing.T) {
 		ran := false
 		t.Run(traffic.name, func(t *testing.T) {
 			ran = true
+			l := lab.New(t, lab.Config{})
 			h := l.MustAddHost(t, lab.HostConfig{Place: lab.OwnLink})
 			path := filepath.Join(t.TempDir(), "traffic.pcap")
 			w := start(t, synwatch, h.Namespace, h.Far)
