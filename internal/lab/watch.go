@@ -15,26 +15,8 @@ import (
 // when it has seen what arrived until then. Frames that came too fast to be
 // seen are an error.
 func (n *Namespace) Watch(device string, see func(frame []byte)) (stop func() error, err error) {
-	fd := -1
-	err = n.Do(func() error {
-		dev, err := n.link.LinkByName(device)
-		if err != nil {
-			return err
-		}
-		if fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0); err != nil {
-			return err
-		}
-		return errors.Join(
-			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 256<<20),
-			unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1),
-			unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 20_000}),
-			unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: networkOrder(unix.ETH_P_ALL), Ifindex: dev.Attrs().Index}),
-		)
-	})
+	fd, err := n.eavesdrop(device, true)
 	if err != nil {
-		if fd >= 0 {
-			unix.Close(fd)
-		}
 		return nil, fmt.Errorf("watch %q: %w", device, err)
 	}
 	stopping := make(chan struct{})
@@ -66,15 +48,52 @@ func (n *Namespace) Watch(device string, see func(frame []byte)) (stop func() er
 		close(stopping)
 		watcher.Wait()
 		defer unix.Close(fd)
-		stats, err := unix.GetsockoptTpacketStats(fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
-		if err == nil && stats.Drops > 0 {
-			err = fmt.Errorf("%d of %d frames were not seen", stats.Drops, stats.Packets)
-		}
+		err := missed(fd)
 		if err != nil {
 			return fmt.Errorf("watch %q: %w", device, err)
 		}
 		return nil
 	}, nil
+}
+
+// eavesdrop opens a packet socket, with room for a storm, that gets what a device
+// receives, or what it sends as well. A read waits at most 20 ms.
+func (n *Namespace) eavesdrop(device string, received bool) (fd int, err error) {
+	fd = -1
+	err = n.Do(func() error {
+		dev, err := n.link.LinkByName(device)
+		if err != nil {
+			return err
+		}
+		if fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0); err != nil {
+			return err
+		}
+		ignore := 0
+		if received {
+			ignore = 1
+		}
+		return errors.Join(
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 256<<20),
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
+			unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, ignore),
+			unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 20_000}),
+			unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: networkOrder(unix.ETH_P_ALL), Ifindex: dev.Attrs().Index}),
+		)
+	})
+	if err != nil && fd >= 0 {
+		unix.Close(fd)
+	}
+	return fd, err
+}
+
+// missed returns an error if frames came too fast for the reader of a packet
+// socket.
+func missed(fd int) error {
+	stats, err := unix.GetsockoptTpacketStats(fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
+	if err == nil && stats.Drops > 0 {
+		err = fmt.Errorf("%d of %d frames were not seen", stats.Drops, stats.Packets)
+	}
+	return err
 }
 
 // networkOrder swaps a protocol number into the order in which packet(7) has it.
