@@ -39,6 +39,12 @@ type bpfCounters struct {
 	LostEvents  uint64
 }
 
+type bpfDesk struct {
+	_        structs.HostLayout
+	Counters bpfCounters
+	Event    bpfEvent
+}
+
 type bpfEvent struct {
 	_            structs.HostLayout
 	Time         uint64
@@ -178,11 +184,10 @@ type bpfSource struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	bpfMapCounts        = "counts"
+	bpfMapDesks         = "desks"
 	bpfMapEvents        = "events"
 	bpfMapFlows         = "flows"
 	bpfMapPackets       = "packets"
-	bpfMapScratch       = "scratch"
 	bpfMapTable         = "table"
 	bpfProgWatch        = "watch"
 	bpfProgWatchTc      = "watch_tc"
@@ -249,11 +254,10 @@ type bpfProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfMapSpecs struct {
-	Counts  *ebpf.MapSpec `ebpf:"counts"`
+	Desks   *ebpf.MapSpec `ebpf:"desks"`
 	Events  *ebpf.MapSpec `ebpf:"events"`
 	Flows   *ebpf.MapSpec `ebpf:"flows"`
 	Packets *ebpf.MapSpec `ebpf:"packets"`
-	Scratch *ebpf.MapSpec `ebpf:"scratch"`
 	Table   *ebpf.MapSpec `ebpf:"table"`
 }
 
@@ -294,21 +298,19 @@ func (o *bpfObjects) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfMaps struct {
-	Counts  *ebpf.Map `ebpf:"counts"`
+	Desks   *ebpf.Map `ebpf:"desks"`
 	Events  *ebpf.Map `ebpf:"events"`
 	Flows   *ebpf.Map `ebpf:"flows"`
 	Packets *ebpf.Map `ebpf:"packets"`
-	Scratch *ebpf.Map `ebpf:"scratch"`
 	Table   *ebpf.Map `ebpf:"table"`
 }
 
 func (m *bpfMaps) Close() error {
 	return _BpfClose(
-		m.Counts,
+		m.Desks,
 		m.Events,
 		m.Flows,
 		m.Packets,
-		m.Scratch,
 		m.Table,
 	)
 }

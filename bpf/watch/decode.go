@@ -71,14 +71,14 @@ func (w *Watch) source(addr [2]uint64) netip.Prefix {
 // Counters returns the sums over all CPUs.
 func (w *Watch) Counters() (Counters, error) {
 	var (
-		c      Counters
-		perCPU []bpfCounters
+		c     Counters
+		desks []bpfDesk
 	)
-	if err := w.objects.Counts.Lookup(uint32(0), &perCPU); err != nil {
+	if err := w.objects.Desks.Lookup(uint32(0), &desks); err != nil {
 		return c, fmt.Errorf("read the detector's counters: %w", err)
 	}
-	for i := range perCPU {
-		c.add(&perCPU[i])
+	for i := range desks {
+		c.add(&desks[i].Counters)
 	}
 	c.Malformed += w.short.Load()
 	return c, nil

@@ -30,8 +30,7 @@ static __always_inline __u64 flow_hash(const struct packet *p)
 		x = flow_mix(x, (__u64)p->saddr[2] << 32 | p->daddr[2]);
 	}
 	x = flow_mix(x, (__u64)p->saddr[3] << 32 | p->daddr[3]);
-	x = flow_mix(x, (__u64)p->protocol << 32 | (__u32)p->sport << 16 | p->dport);
-	return flow_mix(x, flow_key[1]);
+	return flow_mix(x, flow_key[1] ^ ((__u64)p->protocol << 32 | (__u32)p->sport << 16 | p->dport));
 }
 
 static __always_inline __u64 flow_now(void) { return (bpf_jiffies64() >> FLOW_TICK) & FLOW_STAMP; }

@@ -156,7 +156,7 @@ static __always_inline enum frame parse_frame(void *ctx, void *data, void *end, 
 	if ((void *)(eth + 1) > end)
 		return FRAME_MALFORMED;
 	proto = bpf_ntohs(eth->h_proto);
-	for (int i = 0; i < VLAN_TAGS; i++) {
+	for (int i = 0; i < VLAN_TAGS && proto != ETH_P_IP; i++) {
 		__u8 *tag = data + w.off;
 
 		if (proto != ETH_P_VLAN && proto != ETH_P_QINQ && proto != ETH_P_QINQ1)

@@ -148,16 +148,6 @@ struct counters {
 	__u64 sources, evicted_idle, evicted_live, events, lost_events;
 };
 
-/* What was seen. Written here, one copy per CPU so that no increment is lost;
- * summed by user space.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct counters);
-} counts SEC(".maps");
-
 /* A source as it was at one packet. */
 struct event {
 	__u64 time; /* of this packet */
@@ -174,13 +164,21 @@ struct event {
 	struct packet_ring packets; /* valid iff a policy over packets is on */
 };
 
-/* Where an event is put together: too large for the stack. One per CPU. */
+/* What each CPU has for itself: counters, so that no increment is lost, which
+ * user space sums, and where an event is put together, which is too large for
+ * the stack. In one map because a look into another costs.
+ */
+struct desk {
+	struct counters counters;
+	struct event event;
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct event);
-} scratch SEC(".maps");
+	__type(value, struct desk);
+} desks SEC(".maps");
 
 /* Events for user space. When it is full, lost_events counts. */
 struct {

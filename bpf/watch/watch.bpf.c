@@ -229,11 +229,11 @@ struct sighting {
 /* Enters a packet into the table and tells user space if its source has become
  * interesting. A function of its own for the verifier's sake.
  */
-__noinline int enter(const struct sighting *seen)
+__noinline int enter(const struct sighting *seen, struct desk *desk)
 {
 	const struct rules *r = &rules[active & 1];
 	bool told = false, placed, is_probe, in_packets;
-	__u32 zero = 0, at, way, port, kind, nowhere = ways;
+	__u32 at, way, port, kind, nowhere = ways;
 	struct packet_set *rings = 0;
 	struct counters *count;
 	const struct packet *p;
@@ -243,7 +243,7 @@ __noinline int enter(const struct sighting *seen)
 	struct set *set;
 	__u8 says = 0;
 
-	if (!seen)
+	if (!seen || !desk)
 		return 0;
 	p = &seen->packet;
 	kind = seen->kind;
@@ -253,12 +253,12 @@ __noinline int enter(const struct sighting *seen)
 	addr[1] = seen->addr[1];
 	at = set_of(addr);
 	port = port_of(r, p, kind);
-	count = bpf_map_lookup_elem(&counts, &zero);
+	count = &desk->counters;
+	ev = &desk->event;
 	set = bpf_map_lookup_elem(&table, &at);
-	ev = bpf_map_lookup_elem(&scratch, &zero);
 	if (over_packets)
 		rings = bpf_map_lookup_elem(&packets, &at);
-	if (!count || !set || !ev || (over_packets && !rings))
+	if (!set || (over_packets && !rings))
 		return 0;
 	now = replay ? replay_now : bpf_ktime_get_ns();
 	placed = in_packets || (kind != KIND_SYN_ACK && !(kind == KIND_UDP && r->udp == UDP_COUNT));
@@ -368,16 +368,18 @@ static __always_inline void look(void *ctx, void *data, void *end, const bool xd
 	const struct rules *r = &rules[active & 1];
 	enum context known = CONTEXT_UNKNOWN;
 	bool is_probe = true, in_packets = false, ask = false;
-	struct sighting seen = {};
+	struct sighting seen;
 	struct packet *p = &seen.packet;
 	struct counters *count;
+	struct desk *desk;
 	__u32 zero = 0;
 	enum frame frame;
-	enum kind kind;
 
-	count = bpf_map_lookup_elem(&counts, &zero);
-	if (!count)
+	desk = bpf_map_lookup_elem(&desks, &zero);
+	if (!desk)
 		return;
+	count = &desk->counters;
+	__builtin_memset(p, 0, sizeof(*p));
 	frame = parse_frame(ctx, data, end, xdp, p);
 	if (frame < FRAME_TCP) {
 		if (frame == FRAME_NOT_IP)
@@ -395,7 +397,6 @@ static __always_inline void look(void *ctx, void *data, void *end, const bool xd
 	switch (frame) {
 	case FRAME_TCP:
 		count->tcp[p->flags & TCP_FLAGS]++;
-		kind = kind_of(p);
 		in_packets = over_packets && r->packets.on;
 		if (p->flags & TCP_RST)
 			is_probe = false;
@@ -406,12 +407,10 @@ static __always_inline void look(void *ctx, void *data, void *end, const bool xd
 		count->udp++;
 		if (r->udp == UDP_OFF)
 			return;
-		kind = KIND_UDP;
 		ask = true;
 		break;
 	case FRAME_TINY:
 		count->tiny++;
-		kind = KIND_TINY;
 		in_packets = over_packets && r->packets.on;
 		break;
 	case FRAME_ICMP:
@@ -445,11 +444,12 @@ static __always_inline void look(void *ctx, void *data, void *end, const bool xd
 			count->ignored++;
 		return;
 	}
-	seen.kind = kind;
+	__builtin_memset(seen.pad, 0, sizeof(seen.pad));
+	seen.kind = frame == FRAME_UDP ? KIND_UDP : frame == FRAME_TINY ? KIND_TINY : kind_of(p);
 	seen.ifindex = ifindex;
 	seen.is_probe = is_probe;
 	seen.in_packets = in_packets;
-	enter(&seen);
+	enter(&seen, desk);
 }
 
 /* frags: headers are all we read, and frames may be larger than a page. */
