@@ -22,16 +22,17 @@
 #define AGE_MASK ((1ULL << AGE_BITS) - 1)
 #define HEAT_MAX 127 /* so that a rank is below 2^63 */
 
-/* The set of a source: pair-multiply-shift (Thorup, High Speed Hashing for
- * Integers and Strings, 2015, section 3.5). It is strongly universal: whoever
- * does not know the key cannot choose addresses that meet in a set more often
- * than by chance, and nothing here tells him which do.
+/* The set of a source. Pair-multiply-shift (Thorup, High Speed Hashing for
+ * Integers and Strings, 2015, section 3.5) makes a word of which whoever does not
+ * know the key can say nothing about any two addresses; the second line keeps
+ * neighbouring addresses from being spread in a pattern.
  */
 static __always_inline __u32 set_of(const __u64 *addr)
 {
 	__u64 hash = (table_key[0] + (addr[0] >> 32)) * (table_key[1] + (__u32)addr[0]) +
 		     (table_key[2] + (addr[1] >> 32)) * (table_key[3] + (__u32)addr[1]) + table_key[4];
 
+	hash = (hash ^ hash >> 32) * 0xd6e8feb86659fd93ULL;
 	return (hash >> 32) * sets >> 32;
 }
 

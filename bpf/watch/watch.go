@@ -57,6 +57,7 @@ func RandomKey() (k Key) {
 func (k *Key) Set(source [16]byte, sets uint32) uint32 {
 	word := func(i int) uint64 { return uint64(binary.LittleEndian.Uint32(source[4*i:])) }
 	hash := (k[0]+word(1))*(k[1]+word(0)) + (k[2]+word(3))*(k[3]+word(2)) + k[4]
+	hash = (hash ^ hash>>32) * 0xd6e8feb86659fd93
 	return uint32((hash >> 32) * uint64(sets) >> 32)
 }
 

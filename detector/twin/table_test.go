@@ -13,7 +13,7 @@ import (
 
 func nth(i int) string { return fmt.Sprintf("10.0.%d.%d", i/256, i%256) }
 
-// The hash of the table, pair-multiply-shift, in numbers that do not overflow.
+// The hash of the table, pair-multiply-shift and a mix, in numbers that do not overflow.
 func TestSetIsTheHighHalfOfTheHashScaled(t *testing.T) {
 	const source = "1203:405:607:809:a0b:c0d:e0f:ff01"
 	key := watch.Key{0xfedcba9876543210, 0x0123456789abcdef, 0xdeadbeefcafebabe, 0x8badf00d8badf00d, 1 << 63}
@@ -25,6 +25,8 @@ func TestSetIsTheHighHalfOfTheHashScaled(t *testing.T) {
 		new(big.Int).Mul(sum(number(key[0]), word(1)), sum(number(key[1]), word(0))),
 		new(big.Int).Mul(sum(number(key[2]), word(3)), sum(number(key[3]), word(2))))
 	hash = sum(hash, number(key[4]))
+	hash.And(hash, number(1<<64-1))
+	hash.Xor(hash, new(big.Int).Rsh(hash, 32)).Mul(hash, number(0xd6e8feb86659fd93))
 	hash.And(hash, number(1<<64-1)).Rsh(hash, 32)
 	for _, sets := range []int{1, 2, 3, 7, 1000, 1024, 99991, 1 << 17} {
 		r := defaults()
