@@ -76,13 +76,19 @@ func (r *rule) judge(o *watch.Snapshot) (points int, over bool) {
 	if r.line == packets && o.LastPacket != o.Time || r.line != packets && !o.Probed {
 		return 0, false
 	}
+	points = r.sum(o)
+	return points, r.crossed(points)
+}
+
+// sum returns the points of the source as of the snapshot's time.
+func (r *rule) sum(o *watch.Snapshot) (points int) {
 	candidates := r.candidates(o)
 	for i := range candidates {
 		if r.counts(o, &candidates[i]) {
 			points += r.points(candidates[i].Port)
 		}
 	}
-	return points, r.crossed(points)
+	return points
 }
 
 // candidates returns what the line is drawn in, oldest first.

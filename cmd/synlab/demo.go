@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -30,18 +31,19 @@ const (
 )
 
 func newDemo() *cobra.Command {
-	var synscan string
+	var synscan, synwatch string
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Sweep a simulated network of a million addresses and compare with the truth",
+		Short: "Sweep a simulated network of a million addresses, compare with the truth, and be noticed",
 		Args:  cobra.NoArgs,
 		RunE: does(func(*cobra.Command, []string) error {
 			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
-			return demo(ctx, synscan)
+			return demo(ctx, synscan, synwatch)
 		}),
 	}
 	cmd.Flags().StringVar(&synscan, "synscan", beside("synscan"), "the scanner to run")
+	cmd.Flags().StringVar(&synwatch, "synwatch", beside("synwatch"), "the detector to run")
 	return cmd
 }
 
@@ -54,7 +56,7 @@ func beside(name string) string {
 	return filepath.Join(filepath.Dir(self), name)
 }
 
-func demo(ctx context.Context, synscan string) (err error) {
+func demo(ctx context.Context, synscan, synwatch string) (err error) {
 	if os.Geteuid() != 0 {
 		return errors.New("build network: only root may")
 	}
@@ -92,7 +94,15 @@ func demo(ctx context.Context, synscan string) (err error) {
 	for _, a := range real {
 		deep.targets = append(deep.targets, a.String())
 	}
-	if err := deep.start(ctx); err != nil {
+	detector, err := startWitness(ctx, l, synwatch)
+	if err != nil {
+		return err
+	}
+	err = deep.start(ctx)
+	if err == nil {
+		err = detector.agree(ctx, l, deep.said.Bytes(), os.Stdout)
+	}
+	if err = errors.Join(err, detector.stop()); err != nil {
 		return err
 	}
 	ports := make([]uint16, 65535)
@@ -110,6 +120,7 @@ type sweep struct {
 	rate, ports string
 	targets     []string
 	found       map[netip.AddrPort]string
+	said        bytes.Buffer // on stderr
 }
 
 // start runs the scanner, prints its first results and keeps all.
@@ -117,7 +128,7 @@ func (r *sweep) start(ctx context.Context) error {
 	args := append([]string{"-sS", "-p", r.ports, "--rate", r.rate, "--retries", "1"}, r.targets...)
 	fmt.Printf("\n$ synscan %s\n", strings.Join(args, " "))
 	cmd := r.lab.Scanner.Command(ctx, r.synscan, args...)
-	cmd.Stderr = os.Stderr
+	cmd.Stderr = io.MultiWriter(os.Stderr, &r.said)
 	// A group of its own: an interrupt from the terminal reaches it once.
 	cmd.SysProcAttr.Setpgid = true
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
