@@ -15,10 +15,11 @@ import (
 // summary, when it ends. All times are those of the snapshots.
 //
 // Its decisions are those of one who keeps every packet, as long as no source
-// loses its place in the table, no snapshot is lost, and Advance is called with
-// the time of each packet before that packet is remembered. Live, Advance is
-// called a few times a second instead; then an episode may be told as two, or
-// two as one, if all that shows the difference happened since the last call.
+// loses its place in the table, no snapshot is lost, and Advance is called before
+// each packet with its time, or with an earlier one if older packets of others
+// are still to come. Live, Advance is called a few times a second instead; then
+// an episode may be told as two, or two as one, if all that shows the difference
+// happened since the last call.
 //
 // It is not safe for concurrent use. What it needs grows with the episodes that
 // are active, and there it has a bound.
@@ -135,9 +136,10 @@ func (s *Scorer) Observe(o *watch.Snapshot) {
 	}
 }
 
-// Advance ends the episodes whose sources have been quiet for long enough at the
-// time now. All packets up to now have been remembered and all snapshots up to
-// now observed, or what they would have added to an episode may come too late.
+// Advance ends the episodes whose sources have been quiet for longer than they may
+// at the time now. All packets before now have been remembered and their snapshots
+// observed: what comes later but is older may find its episode ended and begin
+// another. If nothing is due it costs a comparison.
 func (s *Scorer) Advance(now uint64) {
 	for len(s.deadlines) > 0 {
 		e := s.deadlines[0]

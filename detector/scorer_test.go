@@ -151,7 +151,9 @@ func TestAlertAndSummary(t *testing.T) {
 }
 
 func TestAlertOfDatagrams(t *testing.T) {
-	d := newDesk(t, nil, detector.Sophos)
+	d := newDesk(t, func(c *detector.ScorerConfig) {
+		c.Device = func(index int) string { return fmt.Sprint("eth", index) } // 0 is none
+	}, detector.Sophos)
 	o := scan(1, 0)
 	for i := range o.Probes {
 		o.Probes[i].Kind = watch.UDP
@@ -169,14 +171,28 @@ func TestAlertOfPackets(t *testing.T) {
 	o.Probed, o.LastPacket = false, o.Time+1
 	o.Time++
 	for range 7 {
-		o.Packets = append(o.Packets, watch.Probe{Time: o.Time, Port: 80})
+		o.Packets = append(o.Packets, watch.Probe{Time: o.Time, Port: 80, Kind: watch.UDP})
 	}
-	o.Packets = append(o.Packets, watch.Probe{Time: o.Time, Port: 5000})
+	o.Packets = append(o.Packets, watch.Probe{Time: o.Time, Port: 5000, Kind: watch.UDP}) // it has no meaning
 	d.Observe(o)
-	if len(d.said) != 1 || d.said[0].Points != 22 || d.said[0].DestinationPort != 5000 || len(d.said[0].Proof) != 8 || d.said[0].Kind != detector.Mixed {
+	if len(d.said) != 1 || d.said[0].Protocol != "TCP" || d.said[0].Points != 22 || d.said[0].DestinationPort != 5000 || len(d.said[0].Proof) != 8 || d.said[0].Kind != detector.Mixed {
 		t.Errorf("said %+v", d.said)
 	}
 	d.expect("sophos-packet!@1ns")
+}
+
+// A datagram is no packet to that policy, so it cannot be what crosses its line.
+func TestDatagramsCrossNoLineOfPackets(t *testing.T) {
+	d := newDesk(t, nil, detector.SophosPacket)
+	o := scan(1, 0)
+	o.Packets, o.LastPacket = o.Probes, o.Time
+	o.Probes = append(o.Probes[1:8:8], watch.Probe{Time: o.Time + 1, Port: 53, Kind: watch.UDP})
+	o.Before, o.Last, o.Time, o.BeforePacket = o.Time, o.Time+1, o.Time+1, 0
+	d.Observe(o)
+	d.expect("")
+	o.Time, o.Last, o.Before = o.LastPacket, o.LastPacket, 0
+	d.Observe(o)
+	d.expect("sophos-packet!@0s")
 }
 
 // Handshakes from before the scan say nothing about it; those that come with it
@@ -240,6 +256,53 @@ func TestDirectionAtEnd(t *testing.T) {
 	}
 }
 
+// Ports that were probed before the scan are none of it.
+func TestDirectionAtEndForgetsOlderPorts(t *testing.T) {
+	d := newDesk(t, nil, detector.Sophos)
+	o := snapshot(1, []uint16{20, 21, 22, 23, 24, 25, 26, 27, 1, 2, 3, 4, 5, 6, 7, 8}, 0, 0, 0, 0, 0, 0, 0, 0, sec)
+	o.Hosts = 10
+	d.Observe(o)
+	d.places[1] = *o
+	d.Close()
+	if len(d.said) != 2 || d.said[0].Direction != detector.Horizontal || d.said[1].Direction != detector.Horizontal {
+		t.Errorf("said %+v, want 8 ports of 10 hosts", d.said)
+	}
+}
+
+// Processors may tell in another order than they have counted.
+func TestCountsToldLate(t *testing.T) {
+	d := newDesk(t, nil, detector.Sophos)
+	o := scan(1, sec)
+	o.Born, o.Handshakes, o.Hosts = start, 2, 5
+	d.Observe(o)
+	late := *o
+	late.Time, late.Last, late.Handshakes, late.Hosts, late.Kinds[watch.SYN] = start, start, 1, 4, 3
+	d.Observe(&late)
+	d.places[1] = *o
+	d.Close()
+	if len(d.said) != 2 || d.said[1].Kind != detector.SYN || d.said[1].Handshakes != 2 || d.said[1].Hosts != 5 || d.said[1].Probes != 8 {
+		t.Errorf("said %+v", d.said[1])
+	}
+	d.expect("sophos!@1s sophos.@1s")
+}
+
+// Episodes that end together are told in their order.
+func TestSummariesAreInOrder(t *testing.T) {
+	d := newDesk(t, nil, detector.Sophos)
+	for i := 1; i <= 20; i++ {
+		d.Observe(scan(i, 0))
+	}
+	d.Advance(start + uint64(10*sec) + 1)
+	for i, a := range d.said {
+		if want := uint64(i%20 + 1); a.Episode != want || a.Summary != (i >= 20) {
+			t.Fatalf("alert %d: episode %d, a summary: %v", i, a.Episode, a.Summary)
+		}
+	}
+	if len(d.said) != 40 {
+		t.Errorf("%d alerts, want 40", len(d.said))
+	}
+}
+
 // A source that is not told any more is looked up, once a quiet time.
 func TestSourcesAreLookedUp(t *testing.T) {
 	d := newDesk(t, nil, detector.Sophos)
@@ -293,6 +356,26 @@ func TestLateLooks(t *testing.T) {
 			d.places[1] = l
 			d.Advance(start + uint64(20*sec) + 1)
 			d.expect(tt.want)
+		})
+	}
+}
+
+// What was sent after the end is not of the episode.
+func TestLateLooksLearnNothingOfLaterScans(t *testing.T) {
+	for _, policy := range []string{detector.Sophos, detector.SophosPacket} {
+		t.Run(policy, func(t *testing.T) {
+			d := newDesk(t, nil, policy)
+			o := scan(1, 0)
+			o.Packets, o.LastPacket = o.Probes, o.Time
+			d.Observe(o)
+			l := look(o, 10*sec+1)
+			l.Packets, l.LastPacket, l.Kinds[watch.FIN], l.Hosts = l.Probes, l.Last, 1000, 50
+			d.places[1] = l
+			d.Advance(start + uint64(11*sec))
+			if len(d.said) != 2 || d.said[1].Kind != detector.SYN || d.said[1].Probes != 8 || d.said[1].Hosts != 1 {
+				t.Errorf("said %+v", d.said[1])
+			}
+			d.expect(policy + "!@0s " + policy + ".@0s")
 		})
 	}
 }
@@ -360,14 +443,16 @@ func TestPlacesThatWereLost(t *testing.T) {
 	// The source has another place since, or its own again: it goes on.
 	t.Run("its_own_again", func(t *testing.T) {
 		d := newDesk(t, nil, detector.Sophos)
-		d.Observe(scan(1, 0))
+		o := scan(1, 0)
+		o.Hosts = 5
+		d.Observe(o)
 		l := *snapshot(1, []uint16{9, 10, 11}, 5*sec)
 		l.Kinds = [watch.Kinds]uint32{watch.FIN: 30}
 		d.places[1] = l
 		d.Advance(start + uint64(10*sec) + 1)
 		d.expect("sophos!@0s")
 		d.Advance(start + uint64(15*sec) + 1)
-		if len(d.said) != 1 || d.said[0].Kind != detector.FIN || d.said[0].Probes != 30 {
+		if len(d.said) != 1 || d.said[0].Kind != detector.FIN || d.said[0].Probes != 30 || d.said[0].Hosts != 5 {
 			t.Errorf("said %+v, want 8 SYNs and 30 FINs", d.said)
 		}
 		d.expect("sophos.@5s")
@@ -575,5 +660,31 @@ func TestNothingNewAllocatesNothing(t *testing.T) {
 	})
 	if allocated != 0 || alerts != 300 {
 		t.Errorf("%v allocations and %d alerts, want 0 and 300", allocated, alerts)
+	}
+}
+
+// BenchmarkObserve is what the snapshot of a source costs that is scanning, alone
+// or among many.
+func BenchmarkObserve(b *testing.B) {
+	for _, sources := range []int{1, detector.DefaultMost / 2} { // each has two episodes
+		b.Run(fmt.Sprintf("sources=%d", sources), func(b *testing.B) {
+			s, err := detector.NewScorer(detector.ScorerConfig{Ruleset: published(), Wall: wall, Alert: func(*detector.Alert) {}})
+			if err != nil {
+				b.Fatal(err)
+			}
+			o := scan(1, 0)
+			for i := range sources - 1 {
+				other := *o
+				other.Source = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32)
+				s.Observe(&other)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				o.Time++
+				o.Last, o.Probes[7].Time = o.Time, o.Time
+				s.Observe(o)
+				s.Advance(o.Time)
+			}
+		})
 	}
 }

@@ -98,7 +98,7 @@ func (t *table) packet(p naive.Packet) (watch.Snapshot, bool) {
 	}
 	if rules.Packets.On && !udp {
 		o.LastPacket = o.Time
-		e.packets = append(e.packets, watch.Probe{Time: o.Time, Port: p.Port})
+		e.packets = append(e.packets, watch.Probe{Time: o.Time, Port: p.Port, Kind: watch.UDP}) // it has no meaning
 		e.packets = e.packets[max(0, len(e.packets)-watch.MaxProbes):]
 		line(4, &rules.Packets, e.packets, young(&rules.Packets))
 	}
