@@ -43,7 +43,7 @@ func listenControl(path string) (*net.UnixListener, error) {
 			conn.Close()
 			return nil, fmt.Errorf("listen at control socket %s: another synwatch answers there: choose another one with --control, or off", path)
 		}
-		if errors.Is(dialErr, unix.ECONNREFUSED) {
+		if info, statErr := os.Lstat(path); errors.Is(dialErr, unix.ECONNREFUSED) && statErr == nil && info.Mode().Type() == os.ModeSocket {
 			os.Remove(path)
 			l, err = listenUnix(path)
 		}

@@ -26,9 +26,10 @@ type daemon struct {
 	notify   *notifier
 	since    time.Time
 
-	quiet atomic.Bool // no alerts and news on stderr
-	mu    sync.Mutex
-	opt   options // in effect
+	signals chan os.Signal
+	quiet   atomic.Bool // no alerts and news on stderr
+	mu      sync.Mutex
+	opt     options // in effect
 }
 
 // Patience with outputs at the end.
@@ -74,8 +75,12 @@ func (a *app) watch(opt options, read func() (options, error)) int {
 	defer cancel()
 	d := &daemon{read: read, opt: opt, since: time.Now()}
 	d.quiet.Store(opt.quiet)
-	d.voice = newVoice(a.stderr, sink.Config{})
-	code, err := a.work(ctx, cancel, d)
+	var patience sink.Config
+	if !opt.live() {
+		patience.Wait = ctx.Done()
+	}
+	d.voice = newVoice(a.stderr, patience)
+	code, err := a.runDaemon(ctx, cancel, d, patience)
 	if err != nil {
 		d.voice.say(failure, "%v", err)
 	}
@@ -83,13 +88,10 @@ func (a *app) watch(opt options, read func() (options, error)) int {
 	return code
 }
 
-// work sets everything up, runs it, and takes it down.
-func (a *app) work(ctx context.Context, cancel func(), d *daemon) (code int, err error) {
+// runDaemon sets everything up, runs it, and takes it down.
+func (a *app) runDaemon(ctx context.Context, cancel func(), d *daemon, outputs sink.Config) (code int, err error) {
 	opt := &d.opt
-	outputs := sink.Config{Report: d.report}
-	if !opt.live() {
-		outputs.Wait = ctx.Done()
-	}
+	outputs.Report = d.report
 	if d.sinks, err = opt.openSinks(a.stdout, outputs); err != nil {
 		return exitUsage, err
 	}
@@ -119,6 +121,13 @@ func (a *app) work(ctx context.Context, cancel func(), d *daemon) (code int, err
 			return exitUsage, err
 		}
 		defer socket.Close()
+	}
+	// What comes before the detector is at work is done then. The opening of a
+	// capture may take for ever, as of a pipe, and is better interrupted.
+	d.signals = make(chan os.Signal, 8)
+	if opt.live() {
+		signal.Notify(d.signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+		defer signal.Stop(d.signals)
 	}
 	if d.detector, err = a.engine.Start(&Config{
 		Interfaces: opt.interfaces, Capture: opt.capture, XDPMode: opt.mode, Gateway: opt.gateway, Memory: opt.memory, Rules: opt.rules,
@@ -156,21 +165,31 @@ func (a *app) work(ctx context.Context, cancel func(), d *daemon) (code int, err
 
 // greet says that the detector is at work.
 func (d *daemon) greet() error {
-	state, err := d.detector.State(0)
+	text, err := d.work()
 	if err != nil {
-		return fmt.Errorf("read the detector's state: %w", err)
-	}
-	var policies []string
-	for _, p := range d.rules().Policies {
-		policies = append(policies, p.Name)
-	}
-	text := "watching " + interfaceList(state.Interfaces) + " by " + list(policies)
-	if filter := d.rules().Filter; filter != "" {
-		text += ", packets: " + filter
+		return err
 	}
 	d.news("%s", text)
 	d.notify.ready(text)
 	return nil
+}
+
+// work says in one line what is being done.
+func (d *daemon) work() (string, error) {
+	state, err := d.detector.State(0)
+	if err != nil {
+		return "", fmt.Errorf("read the detector's state: %w", err)
+	}
+	rules := d.rules()
+	var policies []string
+	for _, p := range rules.Policies {
+		policies = append(policies, p.Name)
+	}
+	text := "watching " + interfaceList(state.Interfaces) + " by " + list(policies)
+	if rules.Filter != "" {
+		text += ", packets: " + rules.Filter
+	}
+	return text, nil
 }
 
 // farewell says what was seen.
@@ -196,12 +215,10 @@ var errInterrupted = errors.New("interrupted: the capture was not read to its en
 
 // run runs the detector and does meanwhile what signals ask for.
 func (d *daemon) run(ctx context.Context, cancel func()) error {
-	incoming := make(chan os.Signal, 4)
-	signal.Notify(incoming, syscall.SIGINT, syscall.SIGTERM)
-	if d.opt.live() {
-		signal.Notify(incoming, syscall.SIGHUP)
+	if !d.opt.live() {
+		signal.Notify(d.signals, syscall.SIGINT, syscall.SIGTERM)
+		defer signal.Stop(d.signals)
 	}
-	defer signal.Stop(incoming)
 	ended := make(chan error, 1)
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -218,7 +235,7 @@ func (d *daemon) run(ctx context.Context, cancel func()) error {
 				return errInterrupted
 			}
 			return err
-		case s := <-incoming:
+		case s := <-d.signals:
 			switch {
 			case s == syscall.SIGHUP:
 				d.reload()

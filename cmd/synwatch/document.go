@@ -88,6 +88,8 @@ func (d *daemon) document(top int) (*Document, error) {
 // fill makes empty lists of those that are missing: programs walk along lists, and
 // not along null.
 func (d *Document) fill() {
+	d.Policies = append([]string{}, d.Policies...)
+	d.Sinks = append([]SinkState{}, d.Sinks...)
 	d.Interfaces = append([]Interface{}, d.Interfaces...)
 	d.Alerts = append([]AlertCount{}, d.Alerts...)
 	d.Top = append([]Source{}, d.Top...)

@@ -47,9 +47,9 @@ type Detector interface {
 	// Reload goes on with other rules, without losing what is remembered; after an
 	// error, with the old ones. It may be called while Run runs.
 	Reload(Rules) error
-	// State tells what is going on, with the top sources by points. It may be
-	// called while Run runs, and answers only as long as that goes on: it is what
-	// the watchdog asks. With top 0 it does not walk the table.
+	// State tells what is going on, with the top sources by points; with top 0 it
+	// does not walk the table. It may be called until Close. While Run runs it
+	// should answer only if Run is not stuck: it is what the watchdog asks.
 	State(top int) (*State, error)
 	// Close detaches.
 	Close() error

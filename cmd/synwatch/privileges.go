@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"syscall"
 	"unsafe"
 
@@ -29,19 +28,23 @@ func checkPrivileges() error {
 	if err != nil {
 		return err
 	}
-	var missing []string
-	for _, c := range needed {
-		if have&(1<<c.bit) == 0 && !(c.admin && have&(1<<unix.CAP_SYS_ADMIN) != 0) {
-			missing = append(missing, c.name)
-		}
-	}
-	if len(missing) > 0 {
-		return fmt.Errorf("watching an interface needs %s, which this process lacks: run it with sudo", strings.Join(missing, ", "))
+	if names := missing(have); len(names) > 0 {
+		return fmt.Errorf("watching an interface needs %s, which this process lacks: run it with sudo", list(names))
 	}
 	if !droppable() {
 		return errors.New("this build uses cgo, with which a process of several threads cannot give up its privileges: build it with CGO_ENABLED=0, as `make build` does")
 	}
 	return nil
+}
+
+// missing names the needed capabilities that are not among those of have.
+func missing(have uint64) (names []string) {
+	for _, c := range needed {
+		if have&(1<<c.bit) == 0 && !(c.admin && have&(1<<unix.CAP_SYS_ADMIN) != 0) {
+			names = append(names, c.name)
+		}
+	}
+	return names
 }
 
 // effective returns our effective capabilities, a bit each.

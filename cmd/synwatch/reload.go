@@ -11,7 +11,10 @@ import (
 // configuration file again. What is wrong in it changes nothing.
 func (d *daemon) reload() {
 	d.notify.reloading()
-	defer d.notify.ready("watching")
+	defer func() {
+		text, _ := d.work() // an error will show where it matters
+		d.notify.ready(text)
+	}()
 	d.sinks.Reopen()
 	opt, err := d.read()
 	if err != nil {

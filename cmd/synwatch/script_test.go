@@ -30,6 +30,7 @@ func TestMain(m *testing.M) {
 		"show":      showMain,
 		"exits":     exits,
 		"nocap":     nocap,
+		"dropped":   dropped,
 	})
 }
 

@@ -144,7 +144,7 @@ func (s *screen) show(text string) error {
 		for i, l := range lines {
 			lines[i] = cut(l, s.width())
 		}
-		text = clearScreen + strings.Join(lines, "\r\n")
+		text = clearScreen + strings.Join(lines, "\n")
 		if !s.entered {
 			text = enterScreen + text
 		}

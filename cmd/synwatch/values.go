@@ -10,8 +10,6 @@ import (
 	"time"
 )
 
-const digits = "0123456789"
-
 // parseCount reads a number of an option.
 func parseCount(option, text string, low, high uint64) (uint64, error) {
 	n, err := strconv.ParseUint(text, 10, 64)
