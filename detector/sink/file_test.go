@@ -394,6 +394,24 @@ func TestAPipeThatIsFull(t *testing.T) {
 	}
 }
 
+// What is more than a pipe takes holds up the end no longer than it may.
+func TestMoreThanAPipeTakes(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	s := NewEVEStream(w, "stdout", "", Config{})
+	s.Say(strings.Repeat("x", 1<<17) + "\n")
+	time.Sleep(50 * time.Millisecond) // until the pipe is full
+	began := time.Now()
+	err = s.Close(100 * time.Millisecond)
+	if took := time.Since(began); took > abandoned || err == nil || !strings.Contains(err.Error(), "took too long at the end") {
+		t.Errorf("the end took %v: %v", took, err)
+	}
+}
+
 func TestAClosedPipe(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
