@@ -316,6 +316,16 @@ func TestNamedPipe(t *testing.T) {
 	s.Alert(event(2))
 	s.Alert(event(3))
 	eventually(t, "nobody reads again", func() bool { return s.Stats().Failing })
+	// A reader that comes now waits for us, instead of seeing our old end close.
+	fds, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		if to, err := os.Readlink(fd); err == nil && to == name {
+			t.Error("the pipe is open between two tries")
+		}
+	}
 	if got := read(2); !slices.Equal(got, []string{"2", "3"}) {
 		t.Errorf("the second reader has %v", got)
 	}
