@@ -122,11 +122,15 @@ func TestWatchdog(t *testing.T) {
 	d := &daemon{detector: f, notify: n}
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
+	began := time.Now()
 	running.Go(func() { d.watchdog(ctx) })
 	for range 3 {
 		if got := read(); got != "WATCHDOG=1" {
 			t.Errorf("%q", got)
 		}
+	}
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("two of 20 ms took %v", took)
 	}
 	f.mu.Lock()
 	f.err = errors.New("stuck")

@@ -69,13 +69,12 @@ func droppable() bool {
 // interface and read no file of others.
 func dropPrivileges() error {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3} // of the calling thread
-	var none [2]unix.CapUserData
+	var none [2]unix.CapUserData                                           // the ambient ones go with the permitted ones
 	for _, call := range []struct {
 		what             string
 		trap, a1, a2, a3 uintptr
 	}{
 		{"set no_new_privs", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0},
-		{"clear the ambient capabilities", unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0},
 		{"drop the capabilities", unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&none[0])), 0},
 	} {
 		if _, _, errno := syscall.AllThreadsSyscall6(call.trap, call.a1, call.a2, call.a3, 0, 0, 0); errno != 0 {
