@@ -150,11 +150,7 @@ func (a *app) reread(args []string) (options, error) {
 		return options{}, flagError(all, err)
 	}
 	w.filter = all.Args()
-	opt, err := w.read(all, a.engine)
-	if err != nil {
-		return options{}, err
-	}
-	return opt, a.engine.Check(&opt.rules)
+	return w.read(all, a.engine)
 }
 
 // mistyped takes the only word of a filter for a command, if it is near one.
