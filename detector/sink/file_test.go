@@ -313,6 +313,7 @@ func TestNamedPipe(t *testing.T) {
 	if got := read(1); !slices.Equal(got, []string{"1"}) {
 		t.Errorf("the reader has %v", got)
 	}
+	eventually(t, "it works", func() bool { return !s.Stats().Failing })
 	s.Alert(event(2))
 	s.Alert(event(3))
 	eventually(t, "nobody reads again", func() bool { return s.Stats().Failing })
