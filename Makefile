@@ -15,7 +15,8 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## the programs, into bin/
-	$(GO) build -trimpath $(VCS) -o bin/ ./cmd/...
+	$(GO) build -trimpath $(VCS) -o bin/ ./cmd/synlab ./cmd/synscan
+	CGO_ENABLED=0 $(GO) build -trimpath $(VCS) -o bin/ ./cmd/synwatch
 
 test: ## every test; installs what is missing (Debian packages, as root)
 	@scripts/need test
@@ -49,6 +50,7 @@ demo: build ## a sweep of a simulated network of a million addresses (root)
 
 ci: lint build drift test ## what CI runs
 	$(GO) test -race ./tx ./rx ./internal/ledger ./internal/plan ./internal/wire ./internal/connect ./internal/output ./cmd/synscan
+	$(GO) test -race ./detector/sink
 	$(GO) test -race ./internal/scan -skip 'InTheLab|Personalities|RealHosts|Loopback|FindsExactly|FourShards'
 	@scripts/need bench
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./...

@@ -79,6 +79,7 @@ var gateways = map[string][]string{
 	"os/exec":                             {"internal/lab", "cmd/synlab"}, // a scanner starts no other program
 	"log":                                 {},                             // libraries return errors, cmd prints
 	"net/http":                            {"cmd/synwatch"},               // metrics; nothing else talks to anybody but targets
+	"github.com/prometheus":               {"cmd/synwatch"},
 }
 
 type listed struct {

@@ -50,25 +50,25 @@ func (o *file) open() error {
 		return fmt.Errorf("open %s: %w", o.name, bare(err))
 	}
 	o.f, o.regular = f, info.Mode().IsRegular()
-	o.broken = o.regular && unfinished(o.name, info.Size())
+	o.broken = o.regular && unfinished(o.name, info.Size(), o.broken)
 	return nil
 }
 
 // unfinished tells whether a file ends in the middle of a line, as when the
-// program was killed in the middle of a write. A file that we may not read is
-// taken for whole.
-func unfinished(name string, size int64) bool {
+// program was killed in the middle of a write. Of a file that we may not read it
+// is what it was.
+func unfinished(name string, size int64, was bool) bool {
 	if size == 0 {
 		return false
 	}
 	f, err := os.Open(name)
 	if err != nil {
-		return false
+		return was
 	}
 	defer f.Close()
 	var last [1]byte
 	if _, err := f.ReadAt(last[:], size-1); err != nil && err != io.EOF {
-		return false
+		return was
 	}
 	return last[0] != '\n'
 }
@@ -97,6 +97,8 @@ func (o *file) write(ctx context.Context, record []byte) error {
 	if n > 0 && o.regular && (o.size() != before+int64(n) || o.f.Truncate(before) != nil) {
 		o.broken = true
 	}
+	// The next reader of a pipe must not find us there and then see us go.
+	o.close()
 	return fmt.Errorf("write %s: %w", o.name, bare(err))
 }
 

@@ -313,9 +313,20 @@ func TestNamedPipe(t *testing.T) {
 	if got := read(1); !slices.Equal(got, []string{"1"}) {
 		t.Errorf("the reader has %v", got)
 	}
+	eventually(t, "it works", func() bool { return !s.Stats().Failing })
 	s.Alert(event(2))
 	s.Alert(event(3))
 	eventually(t, "nobody reads again", func() bool { return s.Stats().Failing })
+	// A reader that comes now waits for us, instead of seeing our old end close.
+	fds, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		if to, err := os.Readlink(fd); err == nil && to == name {
+			t.Error("the pipe is open between two tries")
+		}
+	}
 	if got := read(2); !slices.Equal(got, []string{"2", "3"}) {
 		t.Errorf("the second reader has %v", got)
 	}
@@ -391,6 +402,24 @@ func TestAPipeThatIsFull(t *testing.T) {
 				t.Errorf("the end took %v: %v", took, err)
 			}
 		})
+	}
+}
+
+// What is more than a pipe takes holds up the end no longer than it may.
+func TestMoreThanAPipeTakes(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	s := NewEVEStream(w, "stdout", "", Config{})
+	s.Say(strings.Repeat("x", 1<<17) + "\n")
+	time.Sleep(50 * time.Millisecond) // until the pipe is full
+	began := time.Now()
+	err = s.Close(100 * time.Millisecond)
+	if took := time.Since(began); took > abandoned || err == nil || !strings.Contains(err.Error(), "took too long at the end") {
+		t.Errorf("the end took %v: %v", took, err)
 	}
 }
 

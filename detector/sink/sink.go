@@ -107,7 +107,7 @@ type format func([]byte, *detector.Alert) []byte
 
 // output is a place. One goroutine uses it.
 type output interface {
-	// open opens it, or opens it anew.
+	// open opens it; what is open already is closed before.
 	open() error
 	// write writes a whole record or returns an error; then the output is opened
 	// anew before the record is written again. It returns soon after ctx has
@@ -262,7 +262,6 @@ func (s *Sink) work() {
 }
 
 func (s *Sink) reopen() {
-	s.out.close()
 	if err := s.out.open(); err != nil {
 		s.failed(err)
 	}
@@ -299,7 +298,6 @@ func (s *Sink) deliver(r record) {
 // try writes to the output; a failing one is opened first.
 func (s *Sink) try(text []byte) error {
 	if s.failing.Load() {
-		s.out.close()
 		if err := s.out.open(); err != nil {
 			return err
 		}
