@@ -73,7 +73,7 @@ type eve struct {
 func (e *eve) metadata(key string) string { return strings.Join(e.Alert.Metadata[key], " ") }
 func (e *eve) policy() string             { return e.metadata("policy") }
 func (e *eve) kind() detector.Kind        { return detector.Kind(e.metadata("kind")) }
-func (e *eve) begins() bool               { return e.metadata("event") != "summary" }
+func (e *eve) begins() bool               { return e.EventType == "alert" } // a summary is none
 
 // time is the alert's own.
 func (e *eve) time(t *testing.T) time.Time {
@@ -87,8 +87,9 @@ func (e *eve) time(t *testing.T) time.Time {
 
 func readEve(line []byte) (e eve, err error) {
 	e.read = time.Now()
-	if err = json.Unmarshal(line, &e); err == nil && (e.EventType != "alert" || !e.Source.IsValid() || e.policy() == "" || e.kind() == "") {
-		err = errors.New("not an alert with a source, a policy and a kind")
+	want := map[string]string{"alert": "begin", "metadata": "summary"}
+	if err = json.Unmarshal(line, &e); err == nil && (!e.Source.IsValid() || e.policy() == "" || e.kind() == "" || e.metadata("event") == "" || want[e.EventType] != e.metadata("event")) {
+		err = errors.New("not an alert or a summary with a source, a policy and a kind")
 	}
 	if err != nil {
 		err = fmt.Errorf("read an EVE line: %w: %s", err, line)
