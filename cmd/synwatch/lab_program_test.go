@@ -28,8 +28,8 @@ import (
 
 // What the tests in a lab know of the program's face.
 const (
-	readyWord = "watching" // in the line on stderr that says that it is attached
-	tcxWord   = "tcx"      // in one that says that it stands behind another XDP program
+	readyWord = "watching " // and the device: in the line on stderr that says that it is attached
+	tcxWord   = "tcx"       // in one that says that it stands behind another XDP program
 )
 
 // build builds one of our programs.
@@ -73,7 +73,7 @@ type eve struct {
 func (e *eve) metadata(key string) string { return strings.Join(e.Alert.Metadata[key], " ") }
 func (e *eve) policy() string             { return e.metadata("policy") }
 func (e *eve) kind() detector.Kind        { return detector.Kind(e.metadata("kind")) }
-func (e *eve) begins() bool               { return e.metadata("event") != "summary" }
+func (e *eve) begins() bool               { return e.EventType == "alert" } // a summary is none
 
 // time is the alert's own.
 func (e *eve) time(t *testing.T) time.Time {
@@ -87,8 +87,9 @@ func (e *eve) time(t *testing.T) time.Time {
 
 func readEve(line []byte) (e eve, err error) {
 	e.read = time.Now()
-	if err = json.Unmarshal(line, &e); err == nil && (e.EventType != "alert" || !e.Source.IsValid() || e.policy() == "" || e.kind() == "") {
-		err = errors.New("not an alert with a source, a policy and a kind")
+	want := map[string]string{"alert": "begin", "metadata": "summary"}
+	if err = json.Unmarshal(line, &e); err == nil && (!e.Source.IsValid() || e.policy() == "" || e.kind() == "" || e.metadata("event") == "" || want[e.EventType] != e.metadata("event")) {
+		err = errors.New("not an alert or a summary with a source, a policy and a kind")
 	}
 	if err != nil {
 		err = fmt.Errorf("read an EVE line: %w: %s", err, line)
@@ -101,6 +102,7 @@ type watcher struct {
 	t       *testing.T
 	cmd     *lab.Cmd
 	control string // its control socket
+	says    string // what it says when it is attached
 	bin     string
 	reading sync.WaitGroup
 	ready   chan struct{}
@@ -120,7 +122,7 @@ func begin(t *testing.T, bin string, ns *lab.Namespace, device string, args ...s
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	w := &watcher{t: t, bin: bin, control: filepath.Join(dir, "control"), ready: make(chan struct{})}
+	w := &watcher{t: t, bin: bin, says: readyWord + device, control: filepath.Join(dir, "control"), ready: make(chan struct{})}
 	w.cmd = ns.Command(context.Background(), bin, append([]string{"-i", device, "--eve", "-", "--control", w.control}, args...)...)
 	out, err := w.cmd.StdoutPipe()
 	if err != nil {
@@ -153,9 +155,9 @@ func (w *watcher) wait() {
 	select {
 	case <-w.ready:
 	case <-time.After(20 * time.Second):
-		w.t.Fatalf("the detector does not say %q:\n%s", readyWord, w.words())
+		w.t.Fatalf("the detector does not say %q:\n%s", w.says, w.words())
 	}
-	if !strings.Contains(w.words(), readyWord) {
+	if !strings.Contains(w.words(), w.says) {
 		w.t.Fatalf("the detector has ended:\n%s", w.words())
 	}
 }
@@ -185,7 +187,7 @@ func (w *watcher) readWords(r io.Reader) {
 		w.mu.Lock()
 		w.said.Write(append(lines.Bytes(), '\n'))
 		w.mu.Unlock()
-		if strings.Contains(lines.Text(), readyWord) {
+		if strings.Contains(lines.Text(), w.says) {
 			said()
 		}
 	}
@@ -256,7 +258,7 @@ func (w *watcher) counters() watch.Counters {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, w.bin, "status", "--json", "--control", w.control)
+	cmd := exec.CommandContext(ctx, w.bin, "status", "--json", "--control", w.control, "--wait", "0s")
 	var complaint bytes.Buffer
 	cmd.Stderr = &complaint
 	out, err := cmd.Output()

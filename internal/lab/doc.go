@@ -21,7 +21,8 @@
 // A host may also stand beside the gate, on a link of its own with the scanner:
 // at 172.17.n.2 and fd00:172:17:n::2 behind a cable (OwnLink), a VLAN, a tun
 // device (Tunnel) or WireGuard. Or it is the scanner itself (AtScanner).
-// [Namespace.Watch] shows what arrives at any device of the lab.
+// [Namespace.Watch] shows what arrives at any device of the lab, [Namespace.Record]
+// keeps what passes there in a capture file, and [Namespace.Flood] sends storms.
 //
 // [Truth.Answer] tells for any endpoint, simulated or real, what comes back to a
 // probe, and [Truth.Expect] what a scan therefore has to find.
