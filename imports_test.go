@@ -43,7 +43,7 @@ var mayImport = map[string][]string{
 	"detector/naive":   {"bpf/watch"}, // what the tests of the others hold them against
 	"detector/twin":    {"bpf/watch"},
 	"detector/sink":    {"detector"},
-	"cmd/synwatch":     {"detector", "detector/sink", "bpf/watch"},
+	"cmd/synwatch":     {"detector", "detector/sink", "detector/filter", "detector/capture", "bpf/watch"},
 	"cmd/synlab":       {"internal/lab", "bpf/respond", "internal/target", "internal/result", "internal/output"},
 	"bench":            {},
 }

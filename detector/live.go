@@ -32,6 +32,7 @@ type Detector struct {
 	program     *watch.Watch
 	attachments []*watch.Attachment
 	names       map[int]string
+	wall        func(uint64) time.Time
 
 	mu     sync.Mutex // guards what follows, and calls of Alert
 	scorer *Scorer
@@ -56,13 +57,12 @@ func Open(cfg Config) (_ *Detector, err error) {
 	if err != nil {
 		return nil, err
 	}
-	wall, err := wallClock()
-	if err != nil {
+	if d.wall, err = wallClock(); err != nil {
 		return nil, err
 	}
 	d.scorer, err = NewScorer(ScorerConfig{
 		Ruleset: cfg.Ruleset,
-		Wall:    wall,
+		Wall:    d.wall,
 		Device:  func(i int) string { return d.names[i] },
 		Sources: d.program,
 		Alert:   cfg.Alert,
@@ -171,6 +171,16 @@ func (d *Detector) Reload(s Settings) error {
 
 // Attachments returns where the detector stands.
 func (d *Detector) Attachments() []*watch.Attachment { return d.attachments }
+
+// Wall is the time of day of a snapshot's time.
+func (d *Detector) Wall(ns uint64) time.Time { return d.wall(ns) }
+
+// Stats returns what has been scored.
+func (d *Detector) Stats() ScorerStats {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.scorer.Stats()
+}
 
 // Counters, Cost, Places and Sources are those of the program.
 func (d *Detector) Counters() (watch.Counters, error)     { return d.program.Counters() }

@@ -25,6 +25,15 @@ const (
 	Kinds     = int(iota)        // how many there are
 )
 
+// String returns a word for it.
+func (k Kind) String() string {
+	words := [Kinds]string{"syn", "system-syn", "null", "fin", "xmas", "odd", "maimon", "ack", "syn-ack", "udp", "tiny-fragment"}
+	if int(k) >= len(words) {
+		return "unknown"
+	}
+	return words[k]
+}
+
 // Class is what a port is to the policies' weights.
 type Class uint8
 

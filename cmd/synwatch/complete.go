@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"synoptic/detector"
 )
 
 // addCompletions tells cobra which values the options have. Files are what
@@ -18,7 +20,7 @@ func addCompletions(cmd *cobra.Command) {
 		return cobra.FixedCompletions(list, cobra.ShellCompDirectiveNoFileComp|cobra.ShellCompDirectiveKeepOrder)
 	}
 	var policies []string
-	for _, p := range published() {
+	for _, p := range detector.Policies() {
 		policies = append(policies, p.Name)
 	}
 	values := map[string]cobra.CompletionFunc{
@@ -33,7 +35,7 @@ func addCompletions(cmd *cobra.Command) {
 	for _, name := range []string{"memory", "traps", "v6-prefix", "allow", "ignore", "metrics"} {
 		values[name] = cobra.NoFileCompletions
 	}
-	for _, p := range published() {
+	for _, p := range detector.Policies() {
 		for _, n := range parameters(p.Name) {
 			values[p.Name+"-"+n.name] = cobra.NoFileCompletions
 			if n.name == "compare" {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net/netip"
 	"time"
@@ -103,14 +102,4 @@ type engine struct {
 	// EnableStats makes the kernel count the run time of BPF programs until the
 	// Closer is closed.
 	EnableStats func() (io.Closer, error)
-}
-
-// kernel is the engine of the real program.
-func kernel() engine {
-	missing := errors.New("this build has no detector")
-	return engine{
-		Check:       func(*Rules) error { return nil },
-		Start:       func(*Config) (Detector, error) { return nil, missing },
-		EnableStats: func() (io.Closer, error) { return nil, missing },
-	}
 }

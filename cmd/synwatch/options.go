@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"synoptic/bpf/watch"
+	"synoptic/detector"
 	"synoptic/detector/sink"
 )
 
@@ -165,7 +166,7 @@ func (o *options) check(said []*pflag.Flag) error {
 
 // policyOf returns the policy that an option is a number of, or "".
 func policyOf(option string) string {
-	for _, p := range published() {
+	for _, p := range detector.Policies() {
 		for _, n := range parameters(p.Name) {
 			if option == p.Name+"-"+n.name {
 				return p.Name

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/spf13/pflag"
+
+	"synoptic/detector"
 )
 
 // defined returns the options as the program has them.
@@ -102,7 +104,7 @@ func TestEveryOptionStandsAloneInAFile(t *testing.T) {
 		"interface": "lo", "read": "file", "xdp-mode": "tcx", "memory": "1MiB", "policy": "scanlogd", "traps": "none", "udp": "off", "v6-prefix": "128",
 		"allow": "10.0.0.0/8", "ignore": "*:53", "eve": "-", "syslog": "local", "scanlogd-line": "-", "metrics": "[::1]:0", "control": "off",
 	}
-	for _, p := range published() {
+	for _, p := range detector.Policies() {
 		for _, n := range parameters(p.Name) {
 			values[p.Name+"-"+n.name] = map[string]string{"window": "5m", "gap": "5m", "threshold": "5610", "compare": "reaches", "low": "255", "high": "255", "trap": "0", "quiet": "100ms"}[n.name]
 		}

@@ -10,16 +10,6 @@ import (
 	"synoptic/detector"
 )
 
-// published are the policies that exist, with their published numbers; the quiet
-// times are ours. Those up to sophos-packet are on by default.
-func published() []detector.Policy {
-	return []detector.Policy{
-		{Name: detector.Sophos, Span: 300 * time.Millisecond, Threshold: 21, High: 1, Low: 3, Trap: 10, Quiet: 10 * time.Second},
-		{Name: detector.Scanlogd, Span: 3 * time.Second, Threshold: 21, Reaches: true, High: 1, Low: 3, Quiet: 3 * time.Second},
-		{Name: detector.SophosPacket, Span: 300 * time.Millisecond, Threshold: 21, High: 1, Low: 3, Trap: 10, Quiet: 10 * time.Second},
-	}
-}
-
 const (
 	defaultPolicies = detector.Sophos + "," + detector.Scanlogd
 	defaultTraps    = "11,12,13,2000" // nobody asks for these in good faith
@@ -102,7 +92,7 @@ func parameters(policy string) []parameter {
 // definePolicies declares an option for each number of each policy.
 func (w *words) definePolicies() (groups []group) {
 	w.parameters = map[string]*string{}
-	for _, p := range published() {
+	for _, p := range detector.Policies() {
 		flags := newFlags()
 		for _, n := range parameters(p.Name) {
 			option := p.Name + "-" + n.name
@@ -124,7 +114,7 @@ func (w *words) readPolicies(o *options) error {
 	}
 	all := map[string]detector.Policy{}
 	var known []string
-	for _, p := range published() {
+	for _, p := range detector.Policies() {
 		known = append(known, p.Name)
 		for _, n := range parameters(p.Name) {
 			option := p.Name + "-" + n.name
