@@ -63,26 +63,25 @@ func BenchmarkWatch(b *testing.B) {
 	}
 	for _, c := range []struct {
 		name   string
-		memory uint64
 		frames func() [][]byte
 		is     func(before, after *Counters) bool
 	}{
-		{"ack", 0, func() [][]byte { return [][]byte{connection(b)} },
+		{"ack", func() [][]byte { return [][]byte{connection(b)} },
 			func(x, y *Counters) bool { return y.TCP[ack] > x.TCP[ack] && y.Probes == 0 && y.Cached > 100*y.Known }},
-		{"repeated_port", 0, func() [][]byte { return [][]byte{probe(source(1), 80)} },
+		{"repeated_port", func() [][]byte { return [][]byte{probe(source(1), 80)} },
 			func(x, y *Counters) bool { return y.Repeats > x.Repeats && y.Repeats-x.Repeats == y.Probes-x.Probes }},
-		{"novel_probe", 0, func() [][]byte { return many(4096, func(i int) []byte { return probe(source(1), uint16(i+1024)) }) },
+		{"novel_probe", func() [][]byte { return many(4096, func(i int) []byte { return probe(source(1), uint16(i+1024)) }) },
 			func(x, y *Counters) bool { return y.Probes > x.Probes && y.Repeats == 0 && y.Sources == 1 }},
-		{"new_source", MinMemory, func() [][]byte { return many(65536, func(i int) []byte { return probe(source(i), 80) }) },
+		{"new_source", func() [][]byte { return many(300_000, func(i int) []byte { return probe(source(i), 80) }) },
 			func(x, y *Counters) bool {
 				return y.Sources > x.Sources && y.EvictedIdle+y.EvictedLive-x.EvictedIdle-x.EvictedLive == y.Sources-x.Sources
 			}},
-		{"rst", 0, func() [][]byte {
+		{"rst", func() [][]byte {
 			return [][]byte{segment{src: at("11.0.0.1", 1), dst: at("10.0.0.1", 2), flags: rst | ack}.bytes()}
 		}, func(x, y *Counters) bool { return y.TCP[rst|ack] > x.TCP[rst|ack] && y.Known == 0 }},
 	} {
 		b.Run("case="+c.name, func(b *testing.B) {
-			w := loadFor(b, Config{Memory: c.memory}, defaultRules())
+			w := loadFor(b, Config{}, defaultRules())
 			empty := emptyProgram(b)
 			stats, err := EnableStats()
 			if err != nil {
