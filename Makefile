@@ -6,8 +6,7 @@ FUZZTIME ?= 30s
 VCS := $(shell git rev-parse HEAD >/dev/null 2>&1 || echo -buildvcs=false)
 FUZZERS := internal/target:FuzzTargets internal/target:FuzzPorts internal/wire:FuzzDecode \
            internal/wire:FuzzICMPQuote internal/wire:FuzzNeighbour rx:FuzzClassify detector/filter:FuzzCompile detector/twin:FuzzDecode \
-           detector/twin:FuzzRun detector/twin:FuzzKernel detector/capture:FuzzReader \
-           detector/capture:FuzzReader
+           detector/twin:FuzzRun detector/twin:FuzzKernel detector/capture:FuzzReader
 
 .PHONY: help ci build test lint vuln generate drift fuzz bench demo clean
 
@@ -45,12 +44,12 @@ bench: ## every benchmark; see bench/README.md
 	@scripts/need bench
 	$(GO) test -run '^$$' -bench . ./...
 
-demo: build ## a sweep of a simulated network of a million addresses (root)
+demo: build ## a sweep of a simulated network of a million addresses, and who notices (root)
 	bin/synlab demo
 
 ci: lint build drift test ## what CI runs
 	$(GO) test -race ./tx ./rx ./internal/ledger ./internal/plan ./internal/wire ./internal/connect ./internal/output ./cmd/synscan
-	$(GO) test -race ./detector/sink
+	$(GO) test -race ./detector/sink ./detector/capture ./detector/twin -skip 'Kernel|Tcpdump'
 	$(GO) test -race ./internal/scan -skip 'InTheLab|Personalities|RealHosts|Loopback|FindsExactly|FourShards'
 	@scripts/need bench
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./...
