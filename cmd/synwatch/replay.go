@@ -14,6 +14,7 @@ import (
 // replay is a detector on a capture.
 type replay struct {
 	reader *capture.Reader
+	broken error // what is wrong with the whole capture; then there is no reader
 	cfg    detector.ReplayConfig
 	note   func(string)
 
@@ -31,7 +32,10 @@ func openCapture(c *Config) (*replay, error) {
 		r.cfg.Twin = true
 		c.Note("reading with the program's twin in Go, which judges the same: " + err.Error())
 	}
-	if r.reader, err = capture.Open(c.Capture); err != nil {
+	var fault *capture.Fault
+	if r.reader, err = capture.Open(c.Capture); errors.As(err, &fault) {
+		r.broken = err // for Run to say, as of a capture that breaks later
+	} else if err != nil {
 		return nil, err
 	}
 	return r, nil
@@ -39,6 +43,9 @@ func openCapture(c *Config) (*replay, error) {
 
 // Run implements Detector.
 func (r *replay) Run(ctx context.Context) error {
+	if r.broken != nil {
+		return r.broken
+	}
 	counters, err := detector.Replay(ctx, r.reader, r.cfg)
 	r.mu.Lock()
 	r.counters = counters
@@ -65,4 +72,9 @@ func (r *replay) State(int) (*State, error) {
 }
 
 // Close implements Detector.
-func (r *replay) Close() error { return r.reader.Close() }
+func (r *replay) Close() error {
+	if r.broken != nil {
+		return nil
+	}
+	return r.reader.Close()
+}

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"synoptic/bpf/watch"
 )
 
 // parseCount reads a number of an option.
@@ -39,20 +41,13 @@ func parseWord(option, text string, words ...string) error {
 	return fmt.Errorf("%s takes %s, not %q", option, strings.Join(words, ", "), text)
 }
 
-// Bounds of the table: less has no room for a handful of scanners, more is a
-// slip of the finger.
-const (
-	minMemory = 64 << 10
-	maxMemory = 64 << 30
-)
-
 // parseSize reads bytes, as in 64MiB.
 func parseSize(option, text string) (uint64, error) {
 	number := strings.TrimRight(text, "KMGiB")
 	unit, ok := map[string]uint64{"": 1, "B": 1, "K": 1 << 10, "KiB": 1 << 10, "M": 1 << 20, "MiB": 1 << 20, "G": 1 << 30, "GiB": 1 << 30}[text[len(number):]]
 	n, err := strconv.ParseUint(number, 10, 64)
-	if !ok || err != nil || n > maxMemory || n*unit < minMemory || n*unit > maxMemory {
-		return 0, fmt.Errorf("%s takes a size from 64KiB to 64GiB, as in 64MiB, not %q", option, text)
+	if !ok || err != nil || n > watch.MaxMemory || n*unit < watch.MinMemory || n*unit > watch.MaxMemory {
+		return 0, fmt.Errorf("%s takes a size from 4MiB to 16GiB, as in 64MiB, not %q", option, text)
 	}
 	return n * unit, nil
 }
