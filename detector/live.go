@@ -131,8 +131,10 @@ func (d *Detector) Run(ctx context.Context) error {
 		defer d.mu.Unlock()
 		d.scorer.Close()
 	}()
+	var newest uint64 // of the snapshots so far
 	for ctx.Err() == nil {
 		err := d.program.Wait(d.wakeAt(), func(s *watch.Snapshot) {
+			newest = max(newest, s.Time)
 			d.mu.Lock()
 			defer d.mu.Unlock()
 			d.scorer.Observe(s)
@@ -146,6 +148,9 @@ func (d *Detector) Run(ctx context.Context) error {
 		now, err := monotonic()
 		if err != nil {
 			return err
+		}
+		if d.program.Waiting() { // those that are not read yet are as old as this
+			now = min(now, max(newest, uint64(unread)))
 		}
 		d.mu.Lock()
 		d.scorer.Advance(now - uint64(unread))

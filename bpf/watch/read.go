@@ -10,9 +10,11 @@ import (
 )
 
 // Read calls f with every snapshot that waits, in the order of their making,
-// and returns. The snapshot is f's only during the call.
+// and returns, though others may have come meanwhile. The snapshot is f's only
+// during the call.
 func (w *Watch) Read(f func(*Snapshot)) error {
-	for w.events.AvailableBytes() > 0 {
+	const header = 8 // of a record, bpf(2) BPF_MAP_TYPE_RINGBUF
+	for left := w.events.AvailableBytes(); left > 0; left -= header + (len(w.record.RawSample)+7)&^7 {
 		w.events.SetDeadline(time.Unix(1, 0)) // past: do not wait
 		if err := w.next(f); err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -24,7 +26,10 @@ func (w *Watch) Read(f func(*Snapshot)) error {
 	return nil
 }
 
-// Wait waits until a snapshot is there and reads all, or until a time. It
+// Waiting says whether there is something to read.
+func (w *Watch) Waiting() bool { return w.events.AvailableBytes() > 0 }
+
+// Wait waits until a snapshot is there and reads as Read does, or until a time. It
 // returns an error that wraps os.ErrClosed when Close is called.
 func (w *Watch) Wait(until time.Time, f func(*Snapshot)) error {
 	w.events.SetDeadline(until)
