@@ -222,10 +222,12 @@ func endsSooner(a, b *episode) int {
 // alert returns what is said at an episode's beginning.
 func (s *Scorer) alert(e *episode) *Alert {
 	r := e.rule
+	crossed := s.c.Wall(e.time) // asked once: the times are as far apart as the probes
+	wall := func(ns uint64) time.Time { return crossed.Add(time.Duration(ns - e.time)) }
 	a := &Alert{
 		Policy: r.Name, Threshold: r.Threshold, Reaches: r.Reaches, Span: r.Span, Points: e.points,
 		Kind: e.kind, Direction: e.direction, Episode: e.number,
-		Time: s.c.Wall(e.time), Begin: s.c.Wall(e.begin()),
+		Time: crossed, Begin: wall(e.begin()),
 		Source: e.from, Prefix: e.source, Destination: e.destination,
 		SourcePort: e.sourcePort, DestinationPort: e.destinationPort, Protocol: "TCP", Interface: e.device,
 		Hosts: e.hosts, Probes: e.probes(), Handshakes: uint64(e.handshakes), MinTTL: e.minTTL, MaxTTL: e.maxTTL,
@@ -234,7 +236,7 @@ func (s *Scorer) alert(e *episode) *Alert {
 		a.Protocol = "UDP"
 	}
 	for _, p := range e.proof {
-		a.Proof = append(a.Proof, Point{Time: s.c.Wall(p.Time), Port: p.Port,
+		a.Proof = append(a.Proof, Point{Time: wall(p.Time), Port: p.Port,
 			UDP: r.line != packets && p.Kind == watch.UDP, Points: r.points(p.Port)})
 	}
 	return a
@@ -244,7 +246,7 @@ func (s *Scorer) alert(e *episode) *Alert {
 func (s *Scorer) summary(e *episode) *Alert {
 	a := s.alert(e)
 	a.Summary = true
-	a.Time = s.c.Wall(e.last)
+	a.Time = a.Time.Add(time.Duration(e.last - e.time))
 	a.Kind = e.tally.kindAtEnd(e.kind)
 	a.Direction = e.directionAtEnd()
 	return a

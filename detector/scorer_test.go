@@ -688,3 +688,37 @@ func BenchmarkObserve(b *testing.B) {
 		})
 	}
 }
+
+// TestTimesOfAnAlertAreOfOneClock: the wall's clock may be corrected, or asked
+// late, while an alert is put together. The times in it are as far apart as the
+// probes were.
+func TestTimesOfAnAlertAreOfOneClock(t *testing.T) {
+	asked := 0
+	d := newDesk(t, func(c *detector.ScorerConfig) {
+		c.Wall = func(ns uint64) time.Time {
+			asked++
+			return wall(ns).Add(time.Duration(asked) * time.Millisecond)
+		}
+	}, detector.Sophos)
+	const apart = 10 * time.Millisecond
+	var ports []uint16
+	var times []time.Duration
+	for i := range 8 {
+		ports, times = append(ports, uint16(i+1)), append(times, time.Duration(i)*apart)
+	}
+	d.Observe(snapshot(1, ports, times...))
+	d.Close()
+	if len(d.said) != 2 {
+		t.Fatalf("said %d times", len(d.said))
+	}
+	for _, a := range d.said {
+		if !a.Begin.Equal(a.Proof[0].Time) || a.Time.Sub(a.Begin) != 7*apart {
+			t.Errorf("begun at %v, by the proof at %v, over the line at %v", a.Begin, a.Proof[0].Time, a.Time)
+		}
+		for i := range a.Proof[1:] {
+			if gap := a.Proof[i+1].Time.Sub(a.Proof[i].Time); gap != apart {
+				t.Errorf("probes %d and %d are %v apart", i, i+1, gap)
+			}
+		}
+	}
+}
