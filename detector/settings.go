@@ -1,6 +1,7 @@
 package detector
 
 import (
+	"fmt"
 	"net/netip"
 
 	"synoptic/bpf/watch"
@@ -15,6 +16,16 @@ type Settings struct {
 	Ignore []filter.Endpoint // destinations that do not matter
 }
 
+// Validate says in one sentence what is wrong, also what the kernel half would
+// refuse, as more tests of a packet than it can make.
+func (s *Settings) Validate() error {
+	rules, err := s.rules()
+	if err != nil {
+		return err
+	}
+	return rules.Validate()
+}
+
 // rules returns them in the form that the kernel half works by.
 func (s *Settings) rules() (watch.Rules, error) {
 	rules, err := s.Ruleset.Rules()
@@ -22,8 +33,10 @@ func (s *Settings) rules() (watch.Rules, error) {
 		return rules, err
 	}
 	rules.Count = s.Filter
-	rules.Score, err = filter.Exclude(s.Allow, s.Ignore)
-	return rules, err
+	if rules.Score, err = filter.Exclude(s.Allow, s.Ignore); err != nil {
+		return rules, fmt.Errorf("make the lists of sources and destinations to leave out: %w", err)
+	}
+	return rules, nil
 }
 
 // overPackets reports whether a policy counts packets instead of ports, for

@@ -8,6 +8,12 @@ import (
 	"time"
 )
 
+// Validate says what SetRules would refuse of the rules alone.
+func (r *Rules) Validate() error {
+	_, err := r.encode()
+	return err
+}
+
 // encode brings rules into the form that the program reads. How far a sum must
 // go to be interesting is two thirds of the line.
 func (r *Rules) encode() (*bpfRules, error) {
