@@ -117,6 +117,10 @@ func (w *Watch) attachAs(a *Attachment) (err error) {
 	return nil
 }
 
+// errPrivileges is also of a process whose capabilities are those of a user
+// namespace, as in a container: of them the kernel takes none for this.
+var errPrivileges = fmt.Errorf("to load the program the capabilities CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are needed: run it as root of the machine, not of a container: %w", unix.EPERM)
+
 // Supported reports what of the kernel or of this process's privileges is
 // missing for Load and Attach.
 func Supported() error {
@@ -126,7 +130,7 @@ func Supported() error {
 	}
 	switch {
 	case errors.Is(err, unix.EPERM):
-		return fmt.Errorf("to load the program the capabilities CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are needed: run it as root: %w", unix.EPERM)
+		return errPrivileges
 	case errors.Is(err, ebpf.ErrNotSupported):
 		return fmt.Errorf("this kernel is too old: Linux %s or newer is needed: %w", MinKernel, err)
 	}

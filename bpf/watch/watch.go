@@ -12,7 +12,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/ringbuf"
-	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
 )
 
 // MinKernel is the first Linux that has all that the program needs: XDP for
@@ -115,9 +115,6 @@ func load(cfg Config, rules Rules) (_ *Watch, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := rlimit.RemoveMemlock(); err != nil { // counts before Linux 5.11 only
-		return nil, err
-	}
 	w := &Watch{config: cfg, sets: sets}
 	if err := spec.LoadAndAssign(&w.objects, nil); err != nil {
 		return nil, explain(err)
@@ -135,6 +132,9 @@ func load(cfg Config, rules Rules) (_ *Watch, err error) {
 
 // explain tells what a kernel or a process lacks.
 func explain(err error) error {
+	if errors.Is(err, unix.EPERM) {
+		return errPrivileges
+	}
 	if errors.Is(err, ebpf.ErrNotSupported) {
 		return fmt.Errorf("this kernel is too old or built without it: Linux %s or newer is needed: %w", MinKernel, err)
 	}

@@ -192,3 +192,44 @@ func TestMissingCapabilities(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatIsLackingIsNamed: capabilities that are there only for show, because
+// their user namespace is not the machine's, and one of them missing alone.
+func TestWhatIsLackingIsNamed(t *testing.T) {
+	if os.Geteuid() != 0 {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("this test needs root")
+		}
+		t.Skip("needs root")
+	}
+	dir := t.TempDir()
+	program, capture := filepath.Join(dir, "synwatch"), filepath.Join(dir, "empty.pcap")
+	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", program, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	header := "\xd4\xc3\xb2\xa1\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x04\x00\x01\x00\x00\x00"
+	if err := os.WriteFile(capture, []byte(header), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const fewer = "-perfmon,-sys_admin"
+	for _, c := range []struct {
+		name string
+		args []string
+		code int
+		want string
+	}{
+		{"live_in_a_user_namespace", []string{"unshare", "-Urn", program, "-i", "lo", "--control", "off"}, exitUsage, "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are needed"},
+		{"capture_in_a_user_namespace", []string{"unshare", "-Ur", program, "-r", capture}, exitDone, "twin in Go"},
+		{"capture_without_one", []string{"setpriv", "--inh-caps=" + fewer, "--bounding-set=" + fewer, program, "-r", capture}, exitDone, "twin in Go, which judges the same: loading the kernel program needs CAP_PERFMON"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cmd := exec.CommandContext(t.Context(), c.args[0], c.args[1:]...)
+			out, _ := cmd.CombinedOutput()
+			if code := cmd.ProcessState.ExitCode(); code != c.code || !strings.Contains(string(out), c.want) {
+				t.Errorf("exit code %d, want %d, with %q:\n%s", code, c.code, c.want, out)
+			}
+		})
+	}
+}

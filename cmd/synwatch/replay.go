@@ -28,7 +28,7 @@ func openCapture(c *Config) (*replay, error) {
 		return nil, err
 	}
 	r := &replay{note: c.Note, cfg: detector.ReplayConfig{Settings: s, Memory: c.Memory, Gateway: c.Gateway, Alert: c.Alert}}
-	if err := watch.Supported(); err != nil {
+	if err := loadable(); err != nil {
 		r.cfg.Twin = true
 		c.Note("reading with the program's twin in Go, which judges the same: " + err.Error())
 	}
@@ -39,6 +39,18 @@ func openCapture(c *Config) (*replay, error) {
 		return nil, err
 	}
 	return r, nil
+}
+
+// loadable says why the kernel program cannot be loaded.
+func loadable() error {
+	have, err := effective()
+	if err != nil {
+		return err
+	}
+	if names := missing(have); len(names) > 0 {
+		return fmt.Errorf("loading the kernel program needs %s, which this process lacks", list(names))
+	}
+	return watch.Supported()
 }
 
 // Run implements Detector.
