@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,6 +25,9 @@ type Config struct {
 	// Alert is called with each alert and summary, one at a time. It must not
 	// wait: while it runs, nobody reads what the kernel tells.
 	Alert func(*Alert)
+	// Gone is called by Run with the name of a device that has been taken away;
+	// nil: nobody wants to know. The others are watched as before.
+	Gone func(device string)
 }
 
 // Detector is at work on interfaces of this machine. Its methods are safe for
@@ -33,6 +37,7 @@ type Detector struct {
 	attachments []*watch.Attachment
 	names       map[int]string
 	wall        func(uint64) time.Time
+	gone        func(device string)
 
 	mu     sync.Mutex // guards what follows, and calls of Alert
 	scorer *Scorer
@@ -47,7 +52,7 @@ func Open(cfg Config) (_ *Detector, err error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Detector{names: map[int]string{}}
+	d := &Detector{names: map[int]string{}, gone: cfg.Gone}
 	defer func() {
 		if err != nil {
 			d.Close()
@@ -108,6 +113,8 @@ const (
 	nap = 250 * time.Millisecond
 	// unread is how old a snapshot may be that is still being written.
 	unread = 10 * time.Millisecond
+	// round is how often Run asks whether the devices are still there.
+	round = time.Second
 )
 
 // wakeAt is when Run must look again though the kernel tells nothing: so soon
@@ -131,7 +138,8 @@ func (d *Detector) Run(ctx context.Context) error {
 		defer d.mu.Unlock()
 		d.scorer.Close()
 	}()
-	var newest uint64 // of the snapshots so far
+	var newest, asked uint64 // of the snapshots so far; when the devices were asked for
+	there := slices.Clone(d.attachments)
 	for ctx.Err() == nil {
 		err := d.program.Wait(d.wakeAt(), func(s *watch.Snapshot) {
 			newest = max(newest, s.Time)
@@ -149,6 +157,9 @@ func (d *Detector) Run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if now-asked > uint64(round) {
+			asked, there = now, slices.DeleteFunc(there, d.hasGone)
+		}
 		if d.program.Waiting() { // those that are not read yet are as old as this
 			now = min(now, max(newest, uint64(unread)))
 		}
@@ -157,6 +168,15 @@ func (d *Detector) Run(ctx context.Context) error {
 		d.mu.Unlock()
 	}
 	return nil
+}
+
+// hasGone says whether a device is no more, and tells.
+func (d *Detector) hasGone(a *watch.Attachment) bool {
+	gone := a.Gone()
+	if gone && d.gone != nil {
+		d.gone(a.Device)
+	}
+	return gone
 }
 
 // Reload replaces the settings. What is remembered of sources stays, and

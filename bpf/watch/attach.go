@@ -48,6 +48,20 @@ func (a *Attachment) Close() error {
 	return nil
 }
 
+// Gone says that the device is no more. The kernel does not tell; it has to be
+// asked.
+func (a *Attachment) Gone() bool {
+	info, err := a.link.Info()
+	if err != nil {
+		return false
+	}
+	if x := info.XDP(); x != nil {
+		return x.Ifindex == 0
+	}
+	t := info.TCX()
+	return t != nil && t.Ifindex == 0
+}
+
 // Attach puts the program on a device of the calling thread's network
 // namespace.
 func (w *Watch) Attach(device string, mode Mode) (*Attachment, error) {

@@ -132,6 +132,7 @@ func (a *app) runDaemon(ctx context.Context, cancel func(), d *daemon, outputs s
 	if d.detector, err = a.engine.Start(&Config{
 		Interfaces: opt.interfaces, Capture: opt.capture, XDPMode: opt.mode, Gateway: opt.gateway, Memory: opt.memory, Rules: opt.rules,
 		Alert: d.alert, Note: func(text string) { d.news("%s", text) },
+		Trouble: func(text string) { d.voice.say(trouble, "%s", text) },
 	}); err != nil {
 		return exitUsage, err
 	}

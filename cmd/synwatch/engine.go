@@ -25,6 +25,8 @@ type Config struct {
 	// Note takes sentences for the operator, as that another XDP program holds an
 	// interface. It does not wait.
 	Note func(string)
+	// Trouble takes those that must not be missed, as that an interface is gone.
+	Trouble func(string)
 }
 
 // Rules are what may change while the detector runs.
@@ -69,7 +71,7 @@ type State struct {
 // Interface is where the program is attached.
 type Interface struct {
 	Name string `json:"name"`
-	Mode string `json:"mode"` // native, generic or tcx
+	Mode string `json:"mode"` // native, generic, tcx, or gone if the interface is no more
 }
 
 // RunTime is how often the program ran, on all interfaces, and how long

@@ -55,7 +55,10 @@ func attach(c *Config) (*live, error) {
 		return nil, err
 	}
 	d, err := detector.Open(detector.Config{Settings: s, Interfaces: c.Interfaces, Mode: watch.Mode(c.XDPMode),
-		Memory: c.Memory, Gateway: c.Gateway, Alert: c.Alert})
+		Memory: c.Memory, Gateway: c.Gateway, Alert: c.Alert,
+		Gone: func(device string) {
+			c.Trouble(device + " is gone: nothing is watched there any more: restart the detector when there is one again")
+		}})
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +102,11 @@ func (l *live) State(top int) (*State, error) {
 		Cost: RunTime{uint64(cost.Time), cost.Runs},
 	}
 	for _, a := range l.Attachments() {
-		s.Interfaces = append(s.Interfaces, Interface{a.Device, string(a.Mode)})
+		i := Interface{a.Device, string(a.Mode)}
+		if a.Gone() {
+			i.Mode = "gone"
+		}
+		s.Interfaces = append(s.Interfaces, i)
 	}
 	if top > 0 {
 		s.Top, err = l.top(top)
