@@ -44,7 +44,7 @@ type episode struct {
 func newEpisode(r *rule, o *watch.Snapshot, points int) *episode {
 	e := &episode{
 		rule: r, quiet: r.quiet, source: o.Source, last: o.Time, time: o.Time, points: points, proof: r.proof(o),
-		from: o.From, destination: o.Latest, sourcePort: o.SourcePort,
+		from: o.From, destination: o.To, sourcePort: o.SourcePort,
 		ref: o.Ref, born: o.Born, kinds: o.Kinds, handshakes: o.Handshakes, minTTL: o.MinTTL, maxTTL: o.MaxTTL,
 	}
 	newest := e.proof[len(e.proof)-1]

@@ -74,7 +74,7 @@ func snapshot(ref int, ports []uint16, times ...time.Duration) *watch.Snapshot {
 	o := &watch.Snapshot{
 		Ref: watch.Ref(ref), Source: netip.PrefixFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(ref)}), 32),
 		Probed: true, Hosts: 1, MinTTL: 60, MaxTTL: 60, SourcePort: 4000,
-		First: netip.MustParseAddr("192.0.2.1"), Latest: netip.MustParseAddr("192.0.2.2"),
+		First: netip.MustParseAddr("192.0.2.1"), Latest: netip.MustParseAddr("192.0.2.2"), To: netip.MustParseAddr("192.0.2.2"),
 	}
 	o.From = o.Source.Addr()
 	for i, port := range ports {
@@ -95,7 +95,7 @@ func scan(ref int, at time.Duration) *watch.Snapshot {
 // look is what is remembered of the source after it has sent another probe.
 func look(o *watch.Snapshot, at time.Duration) watch.Snapshot {
 	l := *o
-	l.Time, l.Probed, l.Before, l.From = 0, false, 0, netip.Addr{}
+	l.Time, l.Probed, l.Before, l.From, l.To = 0, false, 0, netip.Addr{}, netip.Addr{}
 	l.Last = start + uint64(at)
 	l.Probes = append(append([]watch.Probe(nil), o.Probes[1:]...), watch.Probe{Time: l.Last, Port: o.Probes[0].Port, Kind: watch.SYN})
 	l.Kinds[watch.SYN]++

@@ -52,6 +52,7 @@ type bpfEvent struct {
 	BeforePacket uint64
 	Addr         [2]uint64
 	From         [4]uint32
+	To           [4]uint32
 	Ref          uint32
 	Ifindex      uint32
 	Sport        uint16

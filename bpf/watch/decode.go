@@ -15,7 +15,7 @@ func (w *Watch) decodeEvent(raw []byte, s *Snapshot) error {
 	}
 	e := (*bpfEvent)(unsafe.Pointer(unsafe.SliceData(raw)))
 	w.decode(s, &e.Source, &e.Packets, e.Addr)
-	s.Ref, s.From, s.Device, s.SourcePort = Ref(e.Ref), address(e.From), int(e.Ifindex), e.Sport
+	s.Ref, s.From, s.To, s.Device, s.SourcePort = Ref(e.Ref), address(e.From), address(e.To), int(e.Ifindex), e.Sport
 	if w.config.Replay {
 		s.Device = 0
 	}

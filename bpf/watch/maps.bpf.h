@@ -155,6 +155,7 @@ struct event {
 	__u64 before_packet;
 	__u64 addr[2];  /* of the source, masked */
 	__u32 from[4];  /* of the sender of this packet */
+	__u32 to[4];    /* its destination */
 	__u32 ref;      /* set * WAYS + way */
 	__u32 ifindex;
 	__u16 sport;    /* host byte order */

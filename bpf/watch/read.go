@@ -56,7 +56,7 @@ func (w *Watch) next(f func(*Snapshot)) error {
 }
 
 // Source looks up what is remembered at a place of the table; false if nothing
-// is. From, Device, Before and SourcePort are those of a packet and not set.
+// is. From, To, Device, Before and SourcePort are those of a packet and not set.
 func (w *Watch) Source(ref Ref) (Snapshot, bool) {
 	var (
 		s     Snapshot

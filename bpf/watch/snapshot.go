@@ -66,6 +66,7 @@ type Snapshot struct {
 	Ref    Ref
 	Source netip.Prefix // /32, or Rules.V6Bits of an IPv6 address
 	From   netip.Addr   // the address that sent this packet
+	To     netip.Addr   // and the one it was sent to
 	Device int          // index of the interface it came in by; 0 in replay
 
 	Time         uint64 // of this packet

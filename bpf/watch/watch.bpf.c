@@ -337,6 +337,7 @@ __noinline int enter(const struct sighting *seen, struct desk *desk)
 	ev->addr[0] = addr[0];
 	ev->addr[1] = addr[1];
 	__builtin_memcpy(ev->from, p->saddr, 16);
+	__builtin_memcpy(ev->to, p->daddr, 16);
 	ev->ref = at * WAYS + way;
 	ev->ifindex = seen->ifindex;
 	ev->sport = p->sport;

@@ -227,7 +227,7 @@ func TestWhatIsCountedOfASource(t *testing.T) {
 	v := s.told(ms(5), testPacket{port: 11, from: "2001:db8::5", to: "2001:db8:f::2", ttl: 63, udp: true, source: 777})
 	at := func(n int) uint64 { return start + uint64(ms(n)) }
 	want := watch.Snapshot{
-		Ref: 0, Source: prefix("2001:db8::/64"), From: netip.MustParseAddr("2001:db8::5"),
+		Ref: 0, Source: prefix("2001:db8::/64"), From: netip.MustParseAddr("2001:db8::5"), To: netip.MustParseAddr("2001:db8:f::2"),
 		Time: at(5), Probed: true, Born: at(1), Last: at(5), Before: at(3), Chain: at(1),
 		Probes: []watch.Probe{{Time: at(1), Port: 1024, Kind: watch.SystemSYN}, {Time: at(2), Port: 1023, Kind: watch.XMAS},
 			{Time: at(3), Port: 2000, Kind: watch.NULL}, {Time: at(5), Port: 11, Kind: watch.UDP}},
@@ -241,7 +241,7 @@ func TestWhatIsCountedOfASource(t *testing.T) {
 	same(t, want, v)
 
 	// The same, looked up: no packet belongs to it.
-	want.From, want.SourcePort, want.Probed, want.Before = netip.Addr{}, 0, false, 0
+	want.From, want.To, want.SourcePort, want.Probed, want.Before = netip.Addr{}, netip.Addr{}, 0, false, 0
 	same(t, want, s.remembered("2001:db8::"))
 }
 

@@ -86,7 +86,7 @@ func TestAPacketIsNoProbe(t *testing.T) {
 
 	// It gives its source a place.
 	v := s.told(1, rst)
-	want := watch.Snapshot{Source: prefix("192.0.2.1/32"), From: prefix("192.0.2.1/32").Addr(), Time: at(1), Born: at(1), LastPacket: at(1),
+	want := watch.Snapshot{Source: prefix("192.0.2.1/32"), From: prefix("192.0.2.1/32").Addr(), To: prefix("198.51.100.1/32").Addr(), Time: at(1), Born: at(1), LastPacket: at(1),
 		Packets: []watch.Probe{{Time: at(1), Port: 443}}, Probes: []watch.Probe{}, SourcePort: 8}
 	v.Probes = []watch.Probe{}
 	same(t, want, v)

@@ -12,7 +12,7 @@ import (
 // its source.
 type moment struct {
 	ref          watch.Ref
-	from         netip.Addr
+	from, to     netip.Addr
 	sourcePort   uint16
 	time         uint64
 	before       uint64 // the latest probe before this packet
@@ -42,7 +42,7 @@ func (t *Twin) Read(f func(*watch.Snapshot)) error {
 
 // Source returns what is remembered at a place, if that is given to a source.
 // The snapshot is the caller's. No packet belongs to it: Time is that of the
-// source's last, Probed is false, From, Device and SourcePort are zero.
+// source's last, Probed is false, From, To, Device and SourcePort are zero.
 func (t *Twin) Source(ref watch.Ref) (watch.Snapshot, bool) {
 	if int64(ref) >= int64(len(t.entries)) || !t.entries[ref].occupied {
 		return watch.Snapshot{}, false
@@ -79,7 +79,7 @@ func (t *Twin) tell(e *entry, m moment) {
 func (t *Twin) fill(v *event, e *entry, m moment) {
 	s := &v.snapshot
 	*s = watch.Snapshot{
-		Ref: m.ref, Source: t.prefix(e.addr), From: m.from,
+		Ref: m.ref, Source: t.prefix(e.addr), From: m.from, To: m.to,
 		Time: m.time, Probed: m.probed, Born: e.born, Last: e.last, Before: m.before, Chain: e.chain,
 		Classes: e.classes, Kinds: e.kinds, Handshakes: e.handshakes,
 		Hosts: e.hosts.estimate(), SourcePort: m.sourcePort, MinTTL: e.minTTL, MaxTTL: e.maxTTL,

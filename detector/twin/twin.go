@@ -137,7 +137,7 @@ func (t *Twin) observe(f *Frame, kind watch.Kind, probe, packet bool, now uint64
 		e, ref = t.place(at, key, now)
 	}
 	now = max(now, e.latest())
-	m := moment{ref: ref, from: f.Source.Unmap(), sourcePort: f.SourcePort, time: now, before: e.last, beforePacket: e.lastPacket}
+	m := moment{ref: ref, from: f.Source.Unmap(), to: f.Destination.Unmap(), sourcePort: f.SourcePort, time: now, before: e.last, beforePacket: e.lastPacket}
 	var v verdict
 
 	if packet {
