@@ -1,7 +1,6 @@
 package detector_test
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -121,7 +120,7 @@ func TestProgramsDecideAsOneWhoKeepsEveryPacket(t *testing.T) {
 				t.Fatal(err)
 			}
 			if counted.EvictedLive != 0 || counted.LostEvents != 0 {
-				t.Error(fmt.Sprintf("what was compared was not all remembered: %+v", counted))
+				t.Errorf("what was compared was not all remembered: %+v", counted)
 			}
 		})
 	}

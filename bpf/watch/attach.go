@@ -142,6 +142,9 @@ func Supported() error {
 	if err == nil {
 		err = features.HaveMapType(ebpf.RingBuf)
 	}
+	if version, unknown := features.LinuxVersionCode(); err == nil && unknown == nil && version < minVersion {
+		err = ebpf.ErrNotSupported
+	}
 	switch {
 	case errors.Is(err, unix.EPERM):
 		return errPrivileges

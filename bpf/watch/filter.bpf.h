@@ -40,12 +40,12 @@ static __always_inline bool node_holds(const struct node *n, const struct packet
 	return n->lo <= value && value <= n->hi;
 }
 
-/* Whether the filter that begins at node at passes the packet. A function of
+/* Whether the filter that begins at node at of rules[half] passes the packet. A function of
  * its own, so that the verifier goes through the loop once.
  */
-__noinline int filter_passes(const struct packet *p, __u32 at)
+__noinline int filter_passes(const struct packet *p, __u32 at, __u32 half)
 {
-	const struct rules *r = &rules[active & 1];
+	const struct rules *r = &rules[half & 1];
 
 	if (!p)
 		return 0;

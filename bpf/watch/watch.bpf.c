@@ -223,7 +223,8 @@ struct sighting {
 	__u32 ifindex;
 	__u8 is_probe;
 	__u8 in_packets; /* it counts for a policy over packets */
-	__u8 pad[6];
+	__u8 half;       /* of rules[], by which it is judged to the end */
+	__u8 pad[5];
 };
 
 /* Enters a packet into the table and tells user space if its source has become
@@ -231,7 +232,7 @@ struct sighting {
  */
 __noinline int enter(const struct sighting *seen, struct desk *desk)
 {
-	const struct rules *r = &rules[active & 1];
+	const struct rules *r;
 	bool told = false, placed, is_probe, in_packets;
 	__u32 at, way, port, kind, nowhere = ways;
 	struct packet_set *rings = 0;
@@ -245,6 +246,7 @@ __noinline int enter(const struct sighting *seen, struct desk *desk)
 
 	if (!seen || !desk)
 		return 0;
+	r = &rules[seen->half & 1];
 	p = &seen->packet;
 	kind = seen->kind;
 	is_probe = seen->is_probe;
@@ -366,14 +368,14 @@ static __always_inline void shake_hands(const __u64 *addr)
 
 static __always_inline void look(void *ctx, void *data, void *end, const bool xdp, __u32 ifindex)
 {
-	const struct rules *r = &rules[active & 1];
+	__u32 zero = 0, half = active & 1;
+	const struct rules *r = &rules[half];
 	enum context known = CONTEXT_UNKNOWN;
 	bool is_probe = true, in_packets = false, ask = false;
 	struct sighting seen;
 	struct packet *p = &seen.packet;
 	struct counters *count;
 	struct desk *desk;
-	__u32 zero = 0;
 	enum frame frame;
 
 	desk = bpf_map_lookup_elem(&desks, &zero);
@@ -391,7 +393,7 @@ static __always_inline void look(void *ctx, void *data, void *end, const bool xd
 			count->too_deep++;
 		return;
 	}
-	if (r->count != NODE_PASS && !filter_passes(p, r->count)) {
+	if (r->count != NODE_PASS && !filter_passes(p, r->count, half)) {
 		count->filtered++;
 		return;
 	}
@@ -440,7 +442,7 @@ static __always_inline void look(void *ctx, void *data, void *end, const bool xd
 		shake_hands(seen.addr);
 	if (!is_probe && !in_packets)
 		return;
-	if (r->score != NODE_PASS && !filter_passes(p, r->score)) {
+	if (r->score != NODE_PASS && !filter_passes(p, r->score, half)) {
 		if (is_probe)
 			count->ignored++;
 		return;
@@ -450,6 +452,7 @@ static __always_inline void look(void *ctx, void *data, void *end, const bool xd
 	seen.ifindex = ifindex;
 	seen.is_probe = is_probe;
 	seen.in_packets = in_packets;
+	seen.half = half;
 	enter(&seen, desk);
 }
 

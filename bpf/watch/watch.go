@@ -15,9 +15,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MinKernel is the first Linux that has all that the program needs: XDP for
-// frames larger than a page came last. TCX needs 6.6.
-const MinKernel = "5.18"
+// MinKernel is the first Linux that has all that the program needs. XDP for
+// frames larger than a page came with 5.18; with 5.19 a process that has given
+// its privileges up may still read maps that it holds. TCX needs 6.6.
+const (
+	MinKernel  = "5.19"
+	minVersion = 5<<16 | 19<<8 // KERNEL_VERSION(5, 19, 0) of <linux/version.h>
+)
 
 // Bounds of Config.Memory, and its default, in bytes.
 const (
