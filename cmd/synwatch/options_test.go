@@ -101,7 +101,7 @@ func (*words) parsed(args ...string) (options, error) {
 // A file's key is checked alone, so no option may need another one to be valid.
 func TestEveryOptionStandsAloneInAFile(t *testing.T) {
 	values := map[string]string{
-		"interface": "lo", "read": "file", "xdp-mode": "tcx", "memory": "1MiB", "policy": "scanlogd", "traps": "none", "udp": "off", "v6-prefix": "128",
+		"interface": "lo", "read": "file", "xdp-mode": "tcx", "memory": "5MiB", "policy": "scanlogd", "traps": "none", "udp": "off", "v6-prefix": "128",
 		"allow": "10.0.0.0/8", "ignore": "*:53", "eve": "-", "syslog": "local", "scanlogd-line": "-", "metrics": "[::1]:0", "control": "off",
 	}
 	for _, p := range detector.Policies() {

@@ -71,7 +71,7 @@ func TestReloadsLeakNothing(t *testing.T) {
 }
 
 func TestChange(t *testing.T) {
-	plain, err := (&words{}).parsed("-i", "eth0", "--memory", "1MiB")
+	plain, err := (&words{}).parsed("-i", "eth0", "--memory", "5MiB")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,12 +93,12 @@ func TestChange(t *testing.T) {
 		fixed    []string
 		policies string
 	}{
-		{"nothing", plain, "-i eth0 --memory 1MiB", nil, "sophos,scanlogd"},
-		{"rules_may", plain, "-i eth0 --memory 1MiB --policy scanlogd --traps 1 --udp off --v6-prefix 48 --allow 10.0.0.1 --ignore *:1 --quiet tcp", nil, "scanlogd"},
-		{"what_must_not", plain, "-i eth1 -r x --xdp-mode tcx --gateway --memory 2MiB --eve x --syslog local --scanlogd-line y --metrics a:1 --control z",
+		{"nothing", plain, "-i eth0 --memory 5MiB", nil, "sophos,scanlogd"},
+		{"rules_may", plain, "-i eth0 --memory 5MiB --policy scanlogd --traps 1 --udp off --v6-prefix 48 --allow 10.0.0.1 --ignore *:1 --quiet tcp", nil, "scanlogd"},
+		{"what_must_not", plain, "-i eth1 -r x --xdp-mode tcx --gateway --memory 6MiB --eve x --syslog local --scanlogd-line y --metrics a:1 --control z",
 			[]string{"-i", "-r", "--xdp-mode", "--gateway", "--memory", "--eve", "--syslog", "--scanlogd-line", "--metrics", "--control"}, "sophos,scanlogd"},
-		{"packets_cannot_begin", plain, "-i eth0 --memory 1MiB --policy sophos-packet,scanlogd", []string{"--policy sophos-packet"}, "scanlogd"},
-		{"packets_alone_cannot_begin", plain, "-i eth0 --memory 1MiB --policy sophos-packet", []string{"--policy sophos-packet"}, "sophos,scanlogd"},
+		{"packets_cannot_begin", plain, "-i eth0 --memory 5MiB --policy sophos-packet,scanlogd", []string{"--policy sophos-packet"}, "scanlogd"},
+		{"packets_alone_cannot_begin", plain, "-i eth0 --memory 5MiB --policy sophos-packet", []string{"--policy sophos-packet"}, "sophos,scanlogd"},
 		{"packets_can_end", packets, "-i eth0 --policy sophos", nil, "sophos"},
 		{"packets_can_stay", packets, "-i eth0 --policy sophos-packet", nil, "sophos-packet"},
 	} {
