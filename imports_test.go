@@ -34,8 +34,9 @@ var mayImport = map[string][]string{
 	"bpf/respond":       {"internal/siphash", "internal/wire"},
 	"internal/lab":      {"bpf/respond", "internal/result"},
 	"internal/services": {},
+	"internal/cli":      {},
 	"cmd/synscan": {"internal/scan", "internal/connect", "internal/target", "internal/output", "internal/result", "internal/netif",
-		"internal/plan", "internal/method", "internal/services"},
+		"internal/plan", "internal/method", "internal/services", "internal/cli"},
 	"bpf/watch":        {"internal/siphash"},
 	"detector":         {"bpf/watch", "detector/capture", "detector/filter", "detector/twin"},
 	"detector/capture": {"bpf/watch"},
@@ -43,7 +44,7 @@ var mayImport = map[string][]string{
 	"detector/naive":   {"bpf/watch"}, // what the tests of the others hold them against
 	"detector/twin":    {"bpf/watch"},
 	"detector/sink":    {"detector"},
-	"cmd/synwatch":     {"detector", "detector/sink", "detector/filter", "detector/capture", "bpf/watch"},
+	"cmd/synwatch":     {"detector", "detector/sink", "detector/filter", "detector/capture", "bpf/watch", "internal/cli"},
 	"cmd/synlab":       {"internal/lab", "bpf/respond", "internal/target", "internal/result", "internal/output"},
 	"bench":            {},
 }

@@ -54,7 +54,7 @@ const (
 // cross the line, because the kernel remembers no more.
 func (p *Policy) Validate() error {
 	if _, known := lineOf(p.Name); !known {
-		return unknownPolicy(p.Name)
+		return fmt.Errorf("check policy %q: it is none of %s, %s, %s", p.Name, Sophos, Scanlogd, SophosPacket)
 	}
 	wrong := func(format string, args ...any) error {
 		return fmt.Errorf("check policy %s: "+format, append([]any{p.Name}, args...)...)
@@ -100,25 +100,4 @@ func (p *Policy) highest(points int) int {
 // crossed says whether so many points are over the line.
 func (p *Policy) crossed(points int) bool {
 	return points > p.Threshold || p.Reaches && points == p.Threshold
-}
-
-// SelectPolicies returns the policies of these names with their published
-// numbers, in this order. A name that comes twice counts once.
-func SelectPolicies(names []string) ([]Policy, error) {
-	var selected []Policy
-	taken := map[string]bool{}
-next:
-	for _, name := range names {
-		for _, p := range Policies() {
-			if p.Name == name {
-				if !taken[name] {
-					selected = append(selected, p)
-				}
-				taken[name] = true
-				continue next
-			}
-		}
-		return nil, unknownPolicy(name)
-	}
-	return selected, nil
 }

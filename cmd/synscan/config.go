@@ -15,6 +15,7 @@ import (
 	"github.com/BurntSushi/toml"
 	"github.com/spf13/pflag"
 
+	"synoptic/internal/cli"
 	"synoptic/internal/target"
 )
 
@@ -108,7 +109,7 @@ func (s *setting) apply(w *words, all *pflag.FlagSet) error {
 // blamed on the command line.
 func (s *setting) check() error {
 	var w words
-	all := newFlags()
+	all := cli.NewFlags()
 	w.define(all)
 	w.targets = []string{"127.0.0.1"}
 	if err := s.apply(&w, all); err != nil {
@@ -136,47 +137,38 @@ func anyAddress(context.Context, string) ([]netip.Addr, error) {
 // parseConfig reads a configuration file. Keys are the long names of options,
 // aliases included.
 func parseConfig(text, name string, all *pflag.FlagSet) ([]setting, error) {
-	var table map[string]toml.Primitive
-	meta, err := toml.Decode(text, &table)
-	if e, ok := errors.AsType[toml.ParseError](err); ok {
-		return nil, fmt.Errorf("%s:%d: %s", name, e.Position.Line, e.Message)
-	}
+	keys, err := cli.Keys(text, name)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, err
 	}
 	var settings []setting
-	var seen []string
-	for _, key := range meta.Keys() {
-		if slices.Contains(seen, key[0]) {
-			continue // inside a table, which has its error
-		}
-		seen = append(seen, key[0])
-		s := setting{name: string(canonical(nil, key[0])), line: lineOf(&meta, table[key[0]])}
+	for _, key := range keys {
+		s := setting{name: string(canonical(nil, key.Name)), line: key.Line}
 		fail := func(format string, args ...any) error {
 			return fmt.Errorf("%s:%d: %w", name, s.line, fmt.Errorf(format, args...))
 		}
 		flag := all.Lookup(s.name)
 		if s.name != targetsKey && flag == nil {
 			if why := refusals["--"+s.name]; why != "" {
-				return nil, fail("%s cannot be honoured: %s", key[0], why)
+				return nil, fail("%s cannot be honoured: %s", key.Name, why)
 			}
-			if near := nearest(key[0], append(longNames(all), append(twoLetterNames(), targetsKey)...)); near != "" {
-				return nil, fail("there is no key %q: did you mean %s?", key[0], near)
+			if near := cli.Nearest(key.Name, append(longNames(all), append(twoLetterNames(), targetsKey)...)); near != "" {
+				return nil, fail("there is no key %q: did you mean %s?", key.Name, near)
 			}
-			return nil, fail("there is no key %q: keys are the long names of options, see --help", key[0])
+			return nil, fail("there is no key %q: keys are the long names of options, see --help", key.Name)
 		}
 		if slices.Contains(unfit, s.name) {
-			return nil, fail("%s belongs on the command line: take it out of the file", key[0])
+			return nil, fail("%s belongs on the command line: take it out of the file", key.Name)
 		}
 		if slices.ContainsFunc(settings, func(other setting) bool { return other.name == s.name }) {
-			return nil, fail("%s is there twice, once by another name", key[0])
+			return nil, fail("%s is there twice, once by another name", key.Name)
 		}
-		var value any
-		if err := meta.PrimitiveDecode(table[key[0]], &value); err != nil {
-			return nil, fail("%s: %w", key[0], err)
+		value, err := key.Value()
+		if err != nil {
+			return nil, fail("%s: %w", key.Name, err)
 		}
 		if s.values, err = textOf(value, flag); err != nil {
-			return nil, fail("%s: %w", key[0], err)
+			return nil, fail("%s: %w", key.Name, err)
 		}
 		if s.name == "scan" { // "T", or as on the command line
 			for i, v := range s.values {
@@ -240,26 +232,9 @@ func isInt(v any) bool {
 	return ok
 }
 
-// lineOf returns where a value stands: the library tells in its errors. A table
-// that exists because of a dotted key stands nowhere itself.
-func lineOf(meta *toml.MetaData, value toml.Primitive) int {
-	e, _ := errors.AsType[toml.ParseError](meta.PrimitiveDecode(value, refuse{}))
-	var inner map[string]toml.Primitive
-	if e.Position.Line == 0 && meta.PrimitiveDecode(value, &inner) == nil {
-		for _, v := range inner {
-			return lineOf(meta, v)
-		}
-	}
-	return e.Position.Line
-}
-
-type refuse struct{}
-
-func (refuse) UnmarshalTOML(any) error { return errors.New("") }
-
 // echo prints the options in effect as a configuration file of the same effect.
 // Those that nobody named are comments.
-func echo(out io.Writer, w *words, groups []group) (int, error) {
+func echo(out io.Writer, w *words, groups []cli.Group) (int, error) {
 	preset, err := parsePreset(w.timing)
 	if err != nil {
 		return exitUsage, err
@@ -278,8 +253,8 @@ func echo(out io.Writer, w *words, groups []group) (int, error) {
 		assign(targetsKey, w.targets)
 	}
 	for _, g := range groups {
-		fmt.Fprintf(&b, "\n# %s\n", g.heading)
-		g.flags.VisitAll(func(f *pflag.Flag) {
+		fmt.Fprintf(&b, "\n# %s\n", g.Heading)
+		g.Flags.VisitAll(func(f *pflag.Flag) {
 			switch {
 			case slices.Contains(unfit, f.Name):
 			case f.Changed:

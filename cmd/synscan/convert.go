@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"synoptic/internal/cli"
 	"synoptic/internal/method"
 	"synoptic/internal/output"
 	"synoptic/internal/result"
@@ -35,7 +36,7 @@ done with --all-states.
 func (a *app) convertCommand(code *int) *cobra.Command {
 	var w words
 	cmd := &cobra.Command{Use: "convert [options] FILE", Short: "write the results of a scan in other formats"}
-	options := newFlags()
+	options := cli.NewFlags()
 	w.defineOutputs(options)
 	options.BoolVar(&w.open, "open", false, "leave out what cannot be open")
 	options.BoolVar(&w.allStates, "all-states", false, "list every port in the reports, however many of a host are in one state")
@@ -75,7 +76,7 @@ func (a *app) describeCommand(cmd *cobra.Command, text string, options *pflag.Fl
 	cmd.Long = text
 	cmd.SetHelpFunc(func(*cobra.Command, []string) {
 		fmt.Fprint(a.print, text)
-		printGroup(a.print, group{"Options", options})
+		page.Options(a.print, cli.Group{Heading: "Options", Flags: options})
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"synoptic/internal/cli"
 	"synoptic/internal/result"
 )
 
@@ -32,7 +33,7 @@ Exit code: 0 nothing has changed, 1 something has, 2 a file cannot be read.
 // diffCommand is `synscan diff`, with the exit codes of diff(1).
 func (a *app) diffCommand(code *int) *cobra.Command {
 	cmd := &cobra.Command{Use: "diff BEFORE AFTER", Short: "say what has changed between two scans"}
-	options := newFlags()
+	options := cli.NewFlags()
 	options.BoolP("help", "h", false, "print this text")
 	a.describeCommand(cmd, diffHelp, options)
 	cmd.RunE = func(_ *cobra.Command, args []string) error {

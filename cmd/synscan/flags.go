@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"synoptic/internal/cli"
 )
 
 // words is the command line as the user wrote it, sorted by option. Everything
@@ -55,16 +57,10 @@ var aliases = map[string]string{
 	"shards":       "shard",
 }
 
-// group is a section of the help text: a heading and flags.
-type group struct {
-	heading string
-	flags   *pflag.FlagSet
-}
-
 // define declares the options, in the order of the help text. A word in
 // backquotes names the value.
-func (w *words) define(all *pflag.FlagSet) []group {
-	targets := newFlags()
+func (w *words) define(all *pflag.FlagSet) []cli.Group {
+	targets := cli.NewFlags()
 	targets.StringArrayVar(&w.targetFiles, "iL", nil, "read targets from `FILE`, - for stdin; # begins a comment")
 	targets.StringArrayVar(&w.excludes, "exclude", nil, "never probe this `TARGET`, whatever else asks for it")
 	targets.StringArrayVar(&w.excludeFiles, "excludefile", nil, "read such targets from `FILE`")
@@ -75,13 +71,13 @@ func (w *words) define(all *pflag.FlagSet) []group {
 	targets.BoolVarP(&w.ipv6, "ipv6", "6", false, "take only the IPv6 addresses of host names")
 	targets.StringVar(&w.confirm, "yes-really-scan", "", "confirm a scan of more than 10^9 addresses by their `NUMBER`")
 
-	method := newFlags()
+	method := cli.NewFlags()
 	method.StringArrayVarP(&w.methods, "scan", "s", nil, "send SYN, the default; or -sT connect, the default without privileges, -sN NULL, -sF FIN, -sX XMAS, -sM Maimon, -sA ACK, -sW window; -sL lists the addresses and sends nothing")
 	method.StringArrayVarP(&w.ping, "no-ping", "P", nil, "accepted: hosts are never pinged first")
 	method.BoolVarP(&w.noDNS, "no-dns", "n", false, "never turn addresses into names; the default")
 	method.BoolVarP(&w.resolve, "resolve", "R", false, "look up the names of the addresses in the results")
 
-	speed := newFlags()
+	speed := cli.NewFlags()
 	speed.StringVarP(&w.timing, "timing", "T", "", "preset `N` of rate and wait: "+presetList())
 	speed.StringVar(&w.rate, "rate", "", "send `N` packets a second: 2500, 100k, 1.5M, or max for as fast as it goes (10000)")
 	speed.StringVar(&w.retries, "retries", auto, "probe silent endpoints `N` times more (auto: once for up to 2^20 endpoints, else not)")
@@ -91,7 +87,7 @@ func (w *words) define(all *pflag.FlagSet) []group {
 	speed.StringVar(&w.maxProbes, "max-probes", "", "stop after the first `N` endpoints")
 	speed.StringVar(&w.senders, "senders", "", "send from `N` threads (one less than there are processors, but two of two; -sT: as many)")
 
-	network := newFlags()
+	network := cli.NewFlags()
 	network.StringVarP(&w.device, "interface", "e", "", "send by the interface `NAME`")
 	network.StringArrayVarP(&w.sources, "source-ip", "S", nil, "send from `ADDRESS`, once for each family")
 	network.StringVarP(&w.sourcePort, "source-port", "g", "", "send every probe from `PORT` (a free one for each try)")
@@ -99,7 +95,7 @@ func (w *words) define(all *pflag.FlagSet) []group {
 	network.BoolVar(&w.iflist, "iflist", false, "print interfaces and routes, and which probes can go there")
 	network.StringVar(&w.ttl, "ttl", "", "set the TTL or hop limit of the probes to `N` (64)")
 
-	results := newFlags()
+	results := cli.NewFlags()
 	results.BoolVar(&w.open, "open", false, "show open, open|filtered and unfiltered ports and suspect answers; the default")
 	results.BoolVar(&w.allStates, "all-states", false, "show every endpoint, the silent ones too: for -sN, -sF, -sX and -sM those of hosts that answered")
 	w.defineOutputs(results)
@@ -110,14 +106,21 @@ func (w *words) define(all *pflag.FlagSet) []group {
 	results.BoolVarP(&w.version, "version", "V", false, "print the version")
 	results.BoolP("help", "h", false, "print this text")
 
-	settings := newFlags()
+	settings := cli.NewFlags()
 	settings.StringVarP(&w.config, "config", "c", "", "read options from the TOML `FILE`: long names as keys, and targets")
 	settings.BoolVar(&w.echo, "echo", false, "print the options in effect as such a file, and send nothing")
 
-	groups := []group{{"Targets", targets}, {"Method", method}, {"Speed and order", speed}, {"Network", network}, {"Results", results}, {"Configuration", settings}}
+	groups := []cli.Group{
+		{Heading: "Targets", Flags: targets},
+		{Heading: "Method", Flags: method},
+		{Heading: "Speed and order", Flags: speed},
+		{Heading: "Network", Flags: network},
+		{Heading: "Results", Flags: results},
+		{Heading: "Configuration", Flags: settings},
+	}
 	all.SetNormalizeFunc(canonical)
 	for _, g := range groups {
-		all.AddFlagSet(g.flags)
+		all.AddFlagSet(g.Flags)
 	}
 	return groups
 }
@@ -132,12 +135,6 @@ func (w *words) defineOutputs(results *pflag.FlagSet) {
 	results.StringArrayVar(&w.normal, "oN", nil, "write nmap's normal report to `FILE`")
 	results.StringArrayVar(&w.xml, "oX", nil, "write nmap's XML to `FILE`")
 	results.StringArrayVar(&w.reports, "oA", nil, "write the three reports to `BASE`.gnmap, BASE.nmap and BASE.xml")
-}
-
-func newFlags() *pflag.FlagSet {
-	f := pflag.NewFlagSet("", pflag.ContinueOnError)
-	f.SortFlags = false
-	return f
 }
 
 func canonical(_ *pflag.FlagSet, name string) pflag.NormalizedName {
@@ -182,7 +179,7 @@ func unknownLong(all *pflag.FlagSet, name string) error {
 	if why := refusals["--"+name]; why != "" {
 		return fmt.Errorf("--%s cannot be honoured: %s", name, why)
 	}
-	if near := nearest(name, longNames(all)); near != "" {
+	if near := cli.Nearest(name, longNames(all)); near != "" {
 		return fmt.Errorf("unknown option --%s: did you mean --%s?", name, near)
 	}
 	return fmt.Errorf("unknown option --%s: see --help", name)

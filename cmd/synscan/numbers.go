@@ -5,10 +5,12 @@ import (
 	"strings"
 
 	"lukechampine.com/uint128"
+
+	"synoptic/internal/cli"
 )
 
 // count writes a number for people: 1,234,567.
-func count(n uint64) string { return grouped(fmt.Sprint(n)) }
+func count(n uint64) string { return cli.Grouped(fmt.Sprint(n)) }
 
 // number writes a number with what it counts: "1 port", "2 ports".
 func number(n uint64, noun string) string { return big(uint128.From64(n), noun) }
@@ -17,7 +19,7 @@ func big(n uint128.Uint128, noun string) string {
 	if n != uint128.From64(1) {
 		noun = plural(noun)
 	}
-	return grouped(n.String()) + " " + noun
+	return cli.Grouped(n.String()) + " " + noun
 }
 
 // ofAll writes a part with the whole: "3 of 254 neighbours", or the whole alone
@@ -37,15 +39,4 @@ func plural(noun string) string {
 		return noun[:len(noun)-1] + "ies"
 	}
 	return noun + "s"
-}
-
-func grouped(digits string) string {
-	var b strings.Builder
-	for i, d := range digits {
-		if i > 0 && (len(digits)-i)%3 == 0 {
-			b.WriteByte(',')
-		}
-		b.WriteRune(d)
-	}
-	return b.String()
 }

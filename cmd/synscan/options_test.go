@@ -10,20 +10,22 @@ import (
 	"testing"
 
 	"github.com/spf13/pflag"
+
+	"synoptic/internal/cli"
 )
 
 // defined returns the options as the program has them.
-func defined() (*words, *pflag.FlagSet, []group) {
+func defined() (*words, *pflag.FlagSet, []cli.Group) {
 	w := new(words)
-	all := newFlags()
+	all := cli.NewFlags()
 	return w, all, w.define(all)
 }
 
 func TestHelpAndManPageHaveEveryOption(t *testing.T) {
 	_, all, groups := defined()
 	var help, man bytes.Buffer
-	printHelp(&help, groups)
-	printMan(&man, groups)
+	page.Help(&help, groups)
+	page.Man(&man, groups)
 	n := 0
 	all.VisitAll(func(f *pflag.Flag) {
 		n++
@@ -31,12 +33,12 @@ func TestHelpAndManPageHaveEveryOption(t *testing.T) {
 			t.Errorf("the help text lacks %s", leftColumn(f))
 		}
 		for _, s := range spellings(f) {
-			if !strings.Contains(man.String(), `\fB`+roff(s)+`\fR`) {
+			if !strings.Contains(man.String(), `\fB`+cli.Roff(s)+`\fR`) {
 				t.Errorf("the manual page lacks %s", s)
 			}
 		}
 		_, text := pflag.UnquoteUsage(f)
-		if !strings.Contains(man.String(), "\n"+roff(text)+"\n") {
+		if !strings.Contains(man.String(), "\n"+cli.Roff(text)+"\n") {
 			t.Errorf("the manual page lacks what %s does", f.Name)
 		}
 		if !strings.Contains(unwrapped(help.String()), unwrapped(text)) {
@@ -47,8 +49,8 @@ func TestHelpAndManPageHaveEveryOption(t *testing.T) {
 		t.Errorf("only %d options", n)
 	}
 	for _, line := range strings.Split(help.String(), "\n") {
-		if len(line) > helpWidth {
-			t.Errorf("the help text is wider than %d: %s", helpWidth, line)
+		if len(line) > 80 {
+			t.Errorf("the help text is wider than %d: %s", 80, line)
 		}
 	}
 }

@@ -76,7 +76,7 @@ func (a *app) command(code *int) *cobra.Command {
 	groups := w.define(cmd.Flags())
 	cmd.AddCommand(&cobra.Command{
 		Use: "man", Short: "print the manual page", Long: "Prints the manual page: synscan man | man -l -", Args: cobra.NoArgs,
-		Run: func(*cobra.Command, []string) { printMan(a.print, groups) },
+		Run: func(*cobra.Command, []string) { page.Man(a.print, groups) },
 	})
 	addCompletions(cmd)
 	cmd.SetOut(a.print)
@@ -84,7 +84,7 @@ func (a *app) command(code *int) *cobra.Command {
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return flagError(cmd.Flags(), err) })
 	cmd.SetHelpFunc(func(c *cobra.Command, _ []string) {
 		if c == cmd {
-			printHelp(a.print, groups)
+			page.Help(a.print, groups)
 			return
 		}
 		// Of a command in place of a shell that is unknown.

@@ -10,6 +10,7 @@ import (
 
 	"lukechampine.com/uint128"
 
+	"synoptic/internal/cli"
 	"synoptic/internal/plan"
 	"synoptic/internal/target"
 )
@@ -125,13 +126,13 @@ func checkTargets(words, options []string) error {
 		if strings.HasPrefix(w, "-") || strings.ContainsAny(w, ".:/*[]") || strings.Trim(w, digits+"-,") == "" {
 			continue
 		}
-		if near := nearest(w, options); near != "" {
+		if near := cli.Nearest(w, options); near != "" {
 			return fmt.Errorf("is %q the option --%s? A host of that name is written with a dot at its end: %s", w, near, w+".")
 		}
-		if near := nearest(w, commands); near != "" {
+		if near := cli.Nearest(w, commands); near != "" {
 			return fmt.Errorf("unknown command %q: did you mean %s, the first word after synscan? A host of that name is written with a dot at its end: %s", w, near, w+".")
 		}
-		if nearest(w, []string{"scan"}) != "" {
+		if cli.Nearest(w, []string{"scan"}) != "" {
 			return fmt.Errorf("unknown command %q: targets and options are all that synscan takes, see --help. A host of that name is written with a dot at its end: %s", w, w+".")
 		}
 	}

@@ -79,30 +79,6 @@ func TestSplitExclusions(t *testing.T) {
 	}
 }
 
-func TestNearest(t *testing.T) {
-	names := []string{"rate", "retries", "ports", "seed", "exclude", "excludefile"}
-	for word, want := range map[string]string{
-		"rate": "rate", "raet": "rate", "rat": "rate", "rtae": "rate", "ra": "", "raets": "",
-		"exlcued": "exclude", "excludefiel": "excludefile", "port": "ports", "feed": "seed", "feet": "", "retires": "retries", "": "",
-	} {
-		if got := nearest(word, names); got != want {
-			t.Errorf("nearest to %q: %q, want %q", word, got, want)
-		}
-	}
-}
-
-func TestDistanceIsSymmetric(t *testing.T) {
-	words := []string{"", "a", "ab", "ba", "abc", "acb", "rate", "tear"}
-	for _, a := range words {
-		for _, b := range words {
-			d := distance(a, b)
-			if d != distance(b, a) || (d == 0) != (a == b) || d > max(len(a), len(b)) {
-				t.Errorf("distance of %q and %q: %d, back %d", a, b, d, distance(b, a))
-			}
-		}
-	}
-}
-
 func TestLongArgs(t *testing.T) {
 	long := func(name string) bool { return name == "exclude" || name == "seed" }
 	for _, tc := range []struct {

@@ -8,8 +8,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/BurntSushi/toml"
 	"github.com/spf13/pflag"
+
+	"synoptic/internal/cli"
 )
 
 // filterKey is the one key that is no option.
@@ -81,7 +82,7 @@ func (s *setting) apply(w *words, all *pflag.FlagSet) error {
 // blamed on the command line.
 func (s *setting) check(engine engine) error {
 	var w words
-	all := newFlags()
+	all := cli.NewFlags()
 	w.define(all)
 	if err := s.apply(&w, all); err != nil {
 		return err
@@ -101,28 +102,19 @@ func (s *setting) check(engine engine) error {
 
 // parseConfig reads a configuration file. Keys are the long names of options.
 func parseConfig(text, name string, all *pflag.FlagSet) ([]setting, error) {
-	var table map[string]toml.Primitive
-	meta, err := toml.Decode(text, &table)
-	if e, ok := errors.AsType[toml.ParseError](err); ok {
-		return nil, fmt.Errorf("%s:%d: %s", name, e.Position.Line, e.Message)
-	}
+	keys, err := cli.Keys(text, name)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, err
 	}
 	var settings []setting
-	var seen []string
-	for _, key := range meta.Keys() {
-		if slices.Contains(seen, key[0]) {
-			continue // inside a table, which has its error
-		}
-		seen = append(seen, key[0])
-		s := setting{name: key[0], line: lineOf(&meta, table[key[0]])}
+	for _, key := range keys {
+		s := setting{name: key.Name, line: key.Line}
 		fail := func(format string, args ...any) error {
 			return fmt.Errorf("%s:%d: %w", name, s.line, fmt.Errorf(format, args...))
 		}
 		flag := all.Lookup(s.name)
 		if s.name != filterKey && flag == nil {
-			if near := nearest(s.name, append(longNames(all), filterKey)); near != "" {
+			if near := cli.Nearest(s.name, append(longNames(all), filterKey)); near != "" {
 				return nil, fail("there is no key %q: did you mean %s?", s.name, near)
 			}
 			return nil, fail("there is no key %q: keys are the long names of options, see --help", s.name)
@@ -130,8 +122,8 @@ func parseConfig(text, name string, all *pflag.FlagSet) ([]setting, error) {
 		if slices.Contains(unfit, s.name) {
 			return nil, fail("%s belongs on the command line: take it out of the file", s.name)
 		}
-		var value any
-		if err := meta.PrimitiveDecode(table[s.name], &value); err != nil {
+		value, err := key.Value()
+		if err != nil {
 			return nil, fail("%s: %w", s.name, err)
 		}
 		if s.values, err = textOf(value, flag); err != nil {
@@ -187,20 +179,3 @@ func textOf(value any, flag *pflag.Flag) ([]string, error) {
 	}
 	return values, nil
 }
-
-// lineOf returns where a value stands: the library tells in its errors. A table
-// that exists because of a dotted key stands nowhere itself.
-func lineOf(meta *toml.MetaData, value toml.Primitive) int {
-	e, _ := errors.AsType[toml.ParseError](meta.PrimitiveDecode(value, refuse{}))
-	var inner map[string]toml.Primitive
-	if e.Position.Line == 0 && meta.PrimitiveDecode(value, &inner) == nil {
-		for _, v := range inner {
-			return lineOf(meta, v)
-		}
-	}
-	return e.Position.Line
-}
-
-type refuse struct{}
-
-func (refuse) UnmarshalTOML(any) error { return errors.New("") }

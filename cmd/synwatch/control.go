@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"synoptic/internal/cli"
 )
 
 // control answers each connection to a socket with a Document.
@@ -104,7 +106,7 @@ func (c *control) answer(conn *net.UnixConn) {
 	defer conn.Close()
 	doc, err := c.document(controlTop)
 	if err != nil {
-		doc = &Document{Version: version(), Time: time.Now(), Error: err.Error()}
+		doc = &Document{Version: cli.Build(), Time: time.Now(), Error: err.Error()}
 	}
 	conn.SetWriteDeadline(time.Now().Add(controlTime))
 	json.NewEncoder(conn).Encode(doc) // a reader that goes away is its own loss

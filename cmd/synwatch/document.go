@@ -9,6 +9,7 @@ import (
 
 	"synoptic/bpf/watch"
 	"synoptic/detector/sink"
+	"synoptic/internal/cli"
 )
 
 // Document is what a running detector tells who asks. Its form is a promise to
@@ -66,7 +67,7 @@ func (d *daemon) document(top int) (*Document, error) {
 	}
 	c := &state.Counters
 	doc := &Document{
-		Version: version(), Since: d.since, Time: time.Now(), Interfaces: state.Interfaces, Counters: *c,
+		Version: cli.Build(), Since: d.since, Time: time.Now(), Interfaces: state.Interfaces, Counters: *c,
 		Packets: map[string]uint64{}, Sources: state.Remembered, Room: state.Room, Episodes: state.Active,
 		Evictions: Evictions{c.EvictedIdle, c.EvictedLive}, Lost: map[string]uint64{ringFull: c.LostEvents}, Top: state.Top, RunTime: state.Cost,
 	}

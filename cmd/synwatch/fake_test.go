@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"synoptic/detector"
+	"synoptic/internal/cli"
 )
 
 // fake is a detector that does what a script says: $FAKE, or the file in place
@@ -180,7 +181,7 @@ func fakeMain() {
 // them.
 func showMain() {
 	var w words
-	all := newFlags()
+	all := cli.NewFlags()
 	w.define(all)
 	err := all.Parse(os.Args[1:])
 	if err == nil {

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"synoptic/internal/cli"
 )
 
 // words is the command line as the user wrote it, sorted by option. Everything
@@ -31,12 +33,6 @@ type words struct {
 	checkConfig, banner bool
 }
 
-// group is a section of the help text: a heading and flags.
-type group struct {
-	heading string
-	flags   *pflag.FlagSet
-}
-
 // Defaults of options that have one.
 const (
 	defaultMemory  = "64MiB"
@@ -48,15 +44,15 @@ const (
 
 // define declares the options, in the order of the help text. A word in
 // backquotes names the value.
-func (w *words) define(all *pflag.FlagSet) []group {
-	watched := newFlags()
+func (w *words) define(all *pflag.FlagSet) []cli.Group {
+	watched := cli.NewFlags()
 	watched.StringArrayVarP(&w.interfaces, "interface", "i", nil, "watch what comes in by the interface `NAME`; may be given several times")
 	watched.StringVarP(&w.capture, "read", "r", "", "read packets from the capture `FILE`, pcap or pcapng, - for stdin, in place of an interface; times are the capture's")
 	watched.StringVar(&w.mode, "xdp-mode", defaultMode, "attach in this `MODE`: native, generic, tcx (behind another XDP program), or auto, the first that works ("+defaultMode+")")
 	watched.BoolVar(&w.gateway, "gateway", false, "watch a machine that passes packets on to others: it has no sockets that tell answers from probes, so TCP with ACK and UDP are never probes")
 	watched.StringVar(&w.memory, "memory", defaultMemory, "remember sources in memory of this `SIZE`, which never grows ("+defaultMemory+")")
 
-	who := newFlags()
+	who := cli.NewFlags()
 	who.StringArrayVar(&w.policies, "policy", nil, "tell scanners by the policies of `LIST`: sophos, scanlogd, sophos-packet ("+defaultPolicies+")")
 	who.StringVar(&w.traps, "traps", defaultTraps, "give a policy's trap points to the ports of `LIST`, or none ("+defaultTraps+")")
 	who.StringVar(&w.udp, "udp", defaultUDP, "let datagrams that nobody waits for do as `HOW` says: score as TCP does, count without points, or off ("+defaultUDP+")")
@@ -64,13 +60,13 @@ func (w *words) define(all *pflag.FlagSet) []group {
 	who.StringArrayVar(&w.allow, "allow", nil, "never accuse sources in `CIDR`; may be given several times")
 	who.StringArrayVar(&w.ignore, "ignore", nil, "give no points for `ADDR:PORT`, *:PORT for any address; may be given several times")
 
-	alerts := newFlags()
+	alerts := cli.NewFlags()
 	alerts.StringVar(&w.eve, "eve", "", "append alerts to `FILE` as Suricata's EVE JSON lines, - for stdout")
 	alerts.StringVar(&w.syslog, "syslog", "", "send alerts to `ADDR`: local, udp://HOST:PORT, tcp://HOST:PORT or unix:///PATH (RFC 5424)")
 	alerts.StringVar(&w.scanlogd, "scanlogd-line", "", "append alerts to `FILE` as scanlogd's log lines, - for stdout")
 	alerts.BoolVarP(&w.quiet, "quiet", "q", false, "no alerts and notes on stderr, errors only")
 
-	operation := newFlags()
+	operation := cli.NewFlags()
 	operation.StringVar(&w.metrics, "metrics", "", "serve Prometheus at `ADDR`, as in 127.0.0.1:9464")
 	operation.StringVar(&w.control, "control", "", "answer status and top at the socket `PATH`, or off ("+defaultControl+")")
 	operation.StringVarP(&w.config, "config", "c", "", "read options from the TOML `FILE`: long names as keys, and filter")
@@ -78,18 +74,17 @@ func (w *words) define(all *pflag.FlagSet) []group {
 	operation.BoolVarP(&w.banner, "version", "V", false, "print the version")
 	operation.BoolP("help", "h", false, "print this text")
 
-	groups := []group{{"What is watched", watched}, {"Who is a scanner", who}, {"Alerts", alerts}, {"Operation", operation}}
+	groups := []cli.Group{
+		{Heading: "What is watched", Flags: watched},
+		{Heading: "Who is a scanner", Flags: who},
+		{Heading: "Alerts", Flags: alerts},
+		{Heading: "Operation", Flags: operation},
+	}
 	groups = append(groups, w.definePolicies()...)
 	for _, g := range groups {
-		all.AddFlagSet(g.flags)
+		all.AddFlagSet(g.Flags)
 	}
 	return groups
-}
-
-func newFlags() *pflag.FlagSet {
-	f := pflag.NewFlagSet("", pflag.ContinueOnError)
-	f.SortFlags = false
-	return f
 }
 
 // spelling returns an option as users write it.
@@ -106,7 +101,7 @@ func flagError(all *pflag.FlagSet, err error) error {
 		if short := e.GetSpecifiedShortnames(); short != "" {
 			return fmt.Errorf("unknown option -%s: see --help", short)
 		}
-		if near := nearest(e.GetSpecifiedName(), longNames(all)); near != "" {
+		if near := cli.Nearest(e.GetSpecifiedName(), longNames(all)); near != "" {
 			return fmt.Errorf("unknown option --%s: did you mean --%s?", e.GetSpecifiedName(), near)
 		}
 		return fmt.Errorf("unknown option --%s: see --help", e.GetSpecifiedName())
@@ -146,48 +141,6 @@ func checkSwallowed(all *pflag.FlagSet) (err error) {
 		}
 	})
 	return err
-}
-
-// nearest returns the candidate that a slip of the finger or two could have
-// turned into word, or "". Short words allow one slip only, or every word of
-// four letters would be near another.
-func nearest(word string, candidates []string) string {
-	best, limit := "", 1
-	if len(word) > 5 {
-		limit = 2
-	}
-	for _, c := range candidates {
-		if d := distance(word, c); d <= limit {
-			best, limit = c, d-1
-		}
-	}
-	return best
-}
-
-// distance counts the letters to insert, delete, replace or swap with the next
-// one: Damerau's, in the variant that edits no letter twice (optimal string
-// alignment).
-func distance(a, b string) int {
-	rows := [3][]int{make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)}
-	before, row, next := rows[0], rows[1], rows[2]
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		next[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			next[j+1] = min(row[j]+cost, row[j+1]+1, next[j]+1)
-			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
-				next[j+1] = min(next[j+1], before[j-1]+1)
-			}
-		}
-		before, row, next = row, next, before
-	}
-	return row[len(b)]
 }
 
 // list joins words for a sentence.

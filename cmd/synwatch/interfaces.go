@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"slices"
+
+	"synoptic/internal/cli"
 )
 
 // checkInterfaces looks whether the interfaces exist.
@@ -27,7 +29,7 @@ func (o *options) checkInterfaces() error {
 		if slices.Contains(names, name) {
 			continue
 		}
-		if near := nearest(name, names); near != "" {
+		if near := cli.Nearest(name, names); near != "" {
 			return fmt.Errorf("find interface %q: there is none of that name: did you mean %s? this machine has %s", name, near, list(names))
 		}
 		return fmt.Errorf("find interface %q: there is none of that name: this machine has %s", name, list(names))

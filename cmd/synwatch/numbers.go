@@ -2,22 +2,13 @@ package main
 
 import (
 	"fmt"
-	"strings"
 	"time"
+
+	"synoptic/internal/cli"
 )
 
 // count writes a number for people: 1,234,567.
-func count(n uint64) string {
-	digits := fmt.Sprint(n)
-	var b strings.Builder
-	for i, d := range digits {
-		if i > 0 && (len(digits)-i)%3 == 0 {
-			b.WriteByte(',')
-		}
-		b.WriteRune(d)
-	}
-	return b.String()
-}
+func count(n uint64) string { return cli.Grouped(fmt.Sprint(n)) }
 
 // number writes a number with what it counts: "1 packet", "2 packets".
 func number(n uint64, noun string) string {

@@ -10,20 +10,21 @@ import (
 	"github.com/spf13/pflag"
 
 	"synoptic/detector"
+	"synoptic/internal/cli"
 )
 
 // defined returns the options as the program has them.
-func defined() (*words, *pflag.FlagSet, []group) {
+func defined() (*words, *pflag.FlagSet, []cli.Group) {
 	w := new(words)
-	all := newFlags()
+	all := cli.NewFlags()
 	return w, all, w.define(all)
 }
 
 func TestHelpAndManPageHaveEveryOption(t *testing.T) {
 	_, all, groups := defined()
 	var help, man bytes.Buffer
-	printHelp(&help, groups)
-	printMan(&man, groups)
+	page.Help(&help, groups)
+	page.Man(&man, groups)
 	n := 0
 	all.VisitAll(func(f *pflag.Flag) {
 		n++
@@ -31,12 +32,12 @@ func TestHelpAndManPageHaveEveryOption(t *testing.T) {
 			t.Errorf("the help text lacks %s", leftColumn(f))
 		}
 		for _, s := range spellings(f) {
-			if !strings.Contains(man.String(), `\fB`+roff(s)+`\fR`) {
+			if !strings.Contains(man.String(), `\fB`+cli.Roff(s)+`\fR`) {
 				t.Errorf("the manual page lacks %s", s)
 			}
 		}
 		_, text := pflag.UnquoteUsage(f)
-		if !strings.Contains(man.String(), "\n"+roff(text)+"\n") {
+		if !strings.Contains(man.String(), "\n"+cli.Roff(text)+"\n") {
 			t.Errorf("the manual page lacks what %s does", f.Name)
 		}
 		if !strings.Contains(unwrapped(help.String()), unwrapped(text)) {
@@ -47,8 +48,8 @@ func TestHelpAndManPageHaveEveryOption(t *testing.T) {
 		t.Errorf("only %d options", n)
 	}
 	for line := range strings.SplitSeq(help.String(), "\n") {
-		if len(line) > helpWidth {
-			t.Errorf("the help text is wider than %d: %s", helpWidth, line)
+		if len(line) > 80 {
+			t.Errorf("the help text is wider than %d: %s", 80, line)
 		}
 		if strings.HasPrefix(line, "  --") && !regexp.MustCompile(`^  --\S+( \S+)?  +\S|^  --\S+( \S+)?$`).MatchString(line) {
 			t.Errorf("no gap between the columns: %s", line)
@@ -125,17 +126,4 @@ func TestEveryOptionStandsAloneInAFile(t *testing.T) {
 			t.Errorf("%s = %q: %v", f.Name, value, err)
 		}
 	})
-}
-
-func TestNearest(t *testing.T) {
-	for word, want := range map[string]string{"eve": "", "ever": "eve", "polcy": "policy", "plicoy": "policy", "metrisc": "metrics", "xyz": "", "controll": "control"} {
-		got := nearest(word, []string{"policy", "metrics", "control", "evil"})
-		if word == "eve" || word == "ever" {
-			got = nearest(word, []string{"eve"})
-			want = "eve"
-		}
-		if got != want {
-			t.Errorf("%s: %q, want %q", word, got, want)
-		}
-	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"synoptic/bpf/watch"
 	"synoptic/detector"
+	"synoptic/internal/cli"
 )
 
 const (
@@ -90,15 +91,15 @@ func parameters(policy string) []parameter {
 }
 
 // definePolicies declares an option for each number of each policy.
-func (w *words) definePolicies() (groups []group) {
+func (w *words) definePolicies() (groups []cli.Group) {
 	w.parameters = map[string]*string{}
 	for _, p := range detector.Policies() {
-		flags := newFlags()
+		flags := cli.NewFlags()
 		for _, n := range parameters(p.Name) {
 			option := p.Name + "-" + n.name
 			w.parameters[option] = flags.String(option, "", fmt.Sprintf("%s (%s)", n.text, n.write(&p)))
 		}
-		groups = append(groups, group{"Policy " + p.Name, flags})
+		groups = append(groups, cli.Group{Heading: "Policy " + p.Name, Flags: flags})
 	}
 	return groups
 }
@@ -128,7 +129,7 @@ func (w *words) readPolicies(o *options) error {
 	}
 	for _, name := range names {
 		p, ok := all[name]
-		switch near := nearest(name, known); {
+		switch near := cli.Nearest(name, known); {
 		case ok:
 		case near != "":
 			return fmt.Errorf("--policy %s: there is no such policy: did you mean %s?", name, near)

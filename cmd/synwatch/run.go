@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"synoptic/internal/cli"
 )
 
 // app is one run of the program.
@@ -74,7 +76,7 @@ func (a *app) command(args []string) *cobra.Command {
 	groups := w.define(cmd.Flags())
 	cmd.AddCommand(&cobra.Command{
 		Use: "man", Short: "print the manual page", Long: "Prints the manual page: synwatch man | man -l -", Args: cobra.NoArgs,
-		Run: func(*cobra.Command, []string) { printMan(a.print, groups) },
+		Run: func(*cobra.Command, []string) { page.Man(a.print, groups) },
 	}, a.statusCommand(), a.topCommand())
 	addCompletions(cmd)
 	cmd.SetOut(a.print)
@@ -82,7 +84,7 @@ func (a *app) command(args []string) *cobra.Command {
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return flagError(cmd.Flags(), err) })
 	cmd.SetHelpFunc(func(c *cobra.Command, _ []string) {
 		if c == cmd {
-			printHelp(a.print, groups)
+			page.Help(a.print, groups)
 			return
 		}
 		// Of a command in place of a shell that is unknown.
@@ -144,7 +146,7 @@ func (w *words) read(all *pflag.FlagSet, engine engine) (options, error) {
 // reread reads the same command line and the file once more.
 func (a *app) reread(args []string) (options, error) {
 	var w words
-	all := newFlags()
+	all := cli.NewFlags()
 	w.define(all)
 	if err := all.Parse(args); err != nil {
 		return options{}, flagError(all, err)
@@ -162,7 +164,7 @@ func mistyped(filter []string, cmd *cobra.Command) error {
 	for _, c := range cmd.Commands() {
 		names = append(names, c.Name())
 	}
-	if near := nearest(filter[0], names); near != "" {
+	if near := cli.Nearest(filter[0], names); near != "" {
 		return errors.New("unknown command " + filter[0] + ": did you mean " + near + "?")
 	}
 	return nil

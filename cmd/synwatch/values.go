@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"synoptic/bpf/watch"
+	"synoptic/internal/cli"
 )
 
 // parseCount reads a number of an option.
@@ -35,7 +36,7 @@ func parseWord(option, text string, words ...string) error {
 	if slices.Contains(words, text) {
 		return nil
 	}
-	if near := nearest(text, words); near != "" {
+	if near := cli.Nearest(text, words); near != "" {
 		return fmt.Errorf("%s takes %s, not %q: did you mean %s?", option, strings.Join(words, ", "), text, near)
 	}
 	return fmt.Errorf("%s takes %s, not %q", option, strings.Join(words, ", "), text)

@@ -1,13 +1,16 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // up sets a device up.
@@ -22,18 +25,40 @@ func (n *Namespace) up(device string) error {
 	return nil
 }
 
-// AddAddrs puts addresses on a device.
+// AddAddrs puts addresses on a device, which is up, and returns when they can be used.
 func (n *Namespace) AddAddrs(device string, addrs ...netip.Prefix) error {
 	l, err := n.link.LinkByName(device)
 	if err != nil {
 		return fmt.Errorf("find %q: %w", device, err)
 	}
 	for _, a := range addrs {
-		if err := n.link.AddrAdd(l, &netlink.Addr{IPNet: ipNet(a)}); err != nil {
+		addr := &netlink.Addr{IPNet: ipNet(a)}
+		if a.Addr().Is6() {
+			addr.Flags = unix.IFA_F_NODAD
+		}
+		if err := n.link.AddrAdd(l, addr); err != nil {
+			return fmt.Errorf("add %s to %q: %w", a, device, err)
+		}
+		if err := n.usable(addr.IP); err != nil {
 			return fmt.Errorf("add %s to %q: %w", a, device, err)
 		}
 	}
 	return nil
+}
+
+// usable waits until the kernel takes an address for its own. It installs those of
+// IPv6 from a work queue (addrconf_dad_work); until then a scan of the network
+// would come from another source.
+func (n *Namespace) usable(ip net.IP) error {
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		r, err := n.link.RouteGet(ip)
+		if err == nil && r[0].Type == unix.RTN_LOCAL {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return errors.Join(errors.New("the kernel does not use the address"), err)
+		}
+	}
 }
 
 // AddRoute adds a route through a gateway, which need not exist.

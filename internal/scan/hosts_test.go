@@ -99,7 +99,7 @@ func TestRealHosts(t *testing.T) {
 		second := l.MustAddHost(t, lab.HostConfig{Listen: []lab.Ports{lab.Port(22)}})
 		if err := errors.Join(
 			l.Scanner.AddAddrs(lab.ScannerDevice, netip.MustParsePrefix("172.31.0.1/24"), netip.MustParsePrefix("fd00:31::1/64")),
-			second.Namespace.Do(func() error { return movedTo(second, "172.31.0.2/24", "fd00:31::2/64") }),
+			moved(second, netip.MustParsePrefix("172.31.0.2/24"), netip.MustParsePrefix("fd00:31::2/64")),
 		); err != nil {
 			t.Fatal(err)
 		}
@@ -143,39 +143,27 @@ func TestRealHosts(t *testing.T) {
 	}
 }
 
-// movedTo gives a host, in whose namespace it is called, other addresses in place
-// of its own: it then knows no way to the network that it was in.
-func movedTo(h *lab.Host, addrs ...string) error {
-	old, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+// moved gives a host other addresses in place of its own: it then knows no way to
+// the network that it was in.
+func moved(h *lab.Host, addrs ...netip.Prefix) error {
+	var device string
+	err := h.Namespace.Do(func() error {
+		old, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+		for _, a := range old {
+			if ip, _ := netip.AddrFromSlice(a.IP); err == nil && (ip == h.Addr4 || ip == h.Addr6) {
+				var link netlink.Link
+				if link, err = netlink.LinkByIndex(a.LinkIndex); err == nil {
+					device = link.Attrs().Name
+					err = netlink.AddrDel(link, &a)
+				}
+			}
+		}
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	for _, a := range old {
-		ip, _ := netip.AddrFromSlice(a.IP)
-		if ip != h.Addr4 && ip != h.Addr6 {
-			continue
-		}
-		link, err := netlink.LinkByIndex(a.LinkIndex)
-		if err != nil {
-			return err
-		}
-		if err := netlink.AddrDel(link, &a); err != nil {
-			return err
-		}
-		for _, text := range addrs {
-			added, err := netlink.ParseAddr(text)
-			if err != nil {
-				return err
-			}
-			if (added.IP.To4() == nil) != ip.Is6() {
-				continue
-			}
-			if err := netlink.AddrAdd(link, added); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return h.Namespace.AddAddrs(device, addrs...)
 }
 
 // Simulated hosts of every personality, for every method.
