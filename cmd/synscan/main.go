@@ -20,7 +20,7 @@
 //	convert.go, diff.go   the commands for files of results
 //	signals.go  what an interrupt does
 //	keys.go     what a key does during a scan
-//	help.go, man.go, complete.go   the options, for people and shells
+//	help.go, complete.go   the options, for people and shells
 //	console.go, progress.go, summary.go   what stderr says
 package main
 

@@ -20,7 +20,7 @@
 //	status.go, top.go, cost.go   what people see of it
 //	metrics.go    and Prometheus
 //	notify.go     systemd
-//	help.go, man.go, complete.go   the options, for people and shells
+//	help.go, complete.go   the options, for people and shells
 package main
 
 import (
