@@ -1,0 +1,175 @@
+package checkpoint
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// suffix makes the name of the file that is written before it takes the place
+// of the old one.
+const suffix = ".unfinished"
+
+var errBusy = errors.New("another program is writing it")
+
+// Write replaces the file at path, which only its owner may read, by one of
+// header, in JSON, and the sections. When it returns nil, the file is on the
+// disk and not only on its way there. After an error the old file is as it was;
+// only if the folder cannot be synchronized it is the new one, whole too.
+//
+// What is there and is no regular file, as a device or a symbolic link, is not
+// touched: it would be replaced, or written through.
+func Write(path string, header any, sections ...[]byte) error {
+	if err := write(path, header, sections); err != nil {
+		return fmt.Errorf("write checkpoint %s: %w", path, bare(err))
+	}
+	return nil
+}
+
+func write(path string, header any, sections [][]byte) error {
+	head, err := json.Marshal(header)
+	if err != nil {
+		return fmt.Errorf("its header: %w", err)
+	}
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is there, and no regular file", kind(info.Mode()))
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	f, err := create(path + suffix)
+	if err != nil {
+		return err
+	}
+	defer f.Close() // it is locked until it has its name, or is gone
+	if err = fill(f, head, sections); err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+		return err
+	}
+	// EINVAL: a file system where folders need it not (fsync(2)).
+	if err := dir.Sync(); err != nil && !errors.Is(err, unix.EINVAL) {
+		return err
+	}
+	return nil
+}
+
+// kind names what is no regular file.
+func kind(mode fs.FileMode) string {
+	switch {
+	case mode.IsDir():
+		return "a folder"
+	case mode&fs.ModeSymlink != 0:
+		return "a symbolic link"
+	case mode&fs.ModeDevice != 0:
+		return "a device"
+	}
+	return "a pipe or socket"
+}
+
+// create makes a file that was not there, locked as long as it is open. It takes
+// away what a program left that was killed.
+func create(name string) (*os.File, error) {
+	if err := removeStale(name); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil, errBusy
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := lock(f); err != nil { // somebody took it for stale before
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// removeStale removes the file of a Write that did not end. What is not ours
+// stays and is an error.
+func removeStale(name string) error {
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%s is in the way: %w", name, bare(err))
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	var begin [len(magic)]byte
+	n := 0
+	if info.Mode().IsRegular() {
+		n, err = f.ReadAt(begin[:], 0)
+	}
+	if !info.Mode().IsRegular() || err != nil && err != io.EOF || !strings.HasPrefix(magic, string(begin[:n])) {
+		return fmt.Errorf("%s is in the way", name)
+	}
+	if err := lock(f); err != nil {
+		return err
+	}
+	if err := os.Remove(name); err != nil {
+		return fmt.Errorf("%s is in the way: %w", name, bare(err))
+	}
+	return nil
+}
+
+// lock locks an open file against other Writes. It is an error if one has it, or
+// if the file lost its name before it was locked. Where a file system has no
+// locks, there is none.
+func lock(f *os.File) error {
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+		return errBusy
+	}
+	mine, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if named, err := os.Lstat(f.Name()); err != nil || !os.SameFile(mine, named) {
+		return errBusy
+	}
+	return nil
+}
+
+func fill(f *os.File, head []byte, sections [][]byte) error {
+	sum := sha256.New()
+	buffered := bufio.NewWriter(f) // it keeps its first error for Flush
+	w := io.MultiWriter(sum, buffered)
+	number := func(n int) {
+		w.Write(binary.BigEndian.AppendUint64(nil, uint64(n)))
+	}
+	io.WriteString(w, magic+version+"\n")
+	number(len(head))
+	w.Write(head)
+	number(len(sections))
+	for _, s := range sections {
+		number(len(s))
+		w.Write(s)
+	}
+	buffered.Write(sum.Sum(nil))
+	return buffered.Flush()
+}
