@@ -38,15 +38,15 @@ func (b *Batch) add(size int, dst netip.Addr, link int) {
 	b.n++
 }
 
-// fill builds the frames of a span and returns how many of its targets have no
-// way to them and so no frame. Frames of one link stand together, and of one
+// fill builds the frames of a span and writes into it how many of its targets
+// have no way to them and so no frame. Frames of one link stand together, and of one
 // family within it, so that each socket is handed its frames in few calls.
-func (b *Batch) fill(f *Framer, span plan.Span) (unreachable int) {
-	b.n = 0
+func (b *Batch) fill(f *Framer, span *plan.Span) {
+	span.Unreachable, b.n = 0, 0
 	for i := range span.Len() {
 		size, dst, link := f.Build(b.room(), span.At(i), span.Try)
 		if size == 0 {
-			unreachable++
+			span.Unreachable++
 			continue
 		}
 		b.add(size, dst, link)
@@ -56,7 +56,6 @@ func (b *Batch) fill(f *Framer, span plan.Span) (unreachable int) {
 			return cmp.Or(cmp.Compare(x.link, y.link), cmp.Compare(x.dst.BitLen(), y.dst.BitLen()))
 		})
 	}
-	return unreachable
 }
 
 // run returns the end of the frames from i on that have the same link and

@@ -79,8 +79,9 @@ func TestLinesPartFramesByLinkAndFamily(t *testing.T) {
 		t.Fatal(err)
 	}
 	var b Batch
-	if unreachable := b.fill(f, plan.Span{To: p.Plan.Len()}); unreachable != 1 || b.Len() != 11 {
-		t.Fatalf("%d frames, %d unreachable", b.Len(), unreachable)
+	span := plan.Span{To: p.Plan.Len()}
+	if b.fill(f, &span); span.Unreachable != 1 || b.Len() != 11 {
+		t.Fatalf("%d frames, %d unreachable", b.Len(), span.Unreachable)
 	}
 	var log []string
 	lines := Lines{&line{name: "eth4", log: &log}, nil, &line{name: "tun4", log: &log}, &line{name: "tun6", log: &log, take: 2}}

@@ -112,7 +112,8 @@ type sender struct {
 
 func (s *sender) run(ctx context.Context, spans Spans) error {
 	for ctx.Err() == nil && spans.Next(&s.span) {
-		s.counts.unreachable.Add(uint64(s.batch.fill(s.framer, s.span)))
+		s.batch.fill(s.framer, &s.span)
+		s.counts.unreachable.Add(uint64(s.span.Unreachable))
 		if s.batch.n == 0 {
 			continue
 		}

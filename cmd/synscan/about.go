@@ -22,7 +22,7 @@ func (a *app) about(s *scope) (*output.Scan, error) {
 	}
 	ports := s.plan.Ports()
 	return &output.Scan{
-		Program: program(), Args: append([]string{"synscan"}, a.args...), Start: time.Now(),
+		Program: program(), Args: append([]string{"synscan"}, a.args...), Start: a.start,
 		Methods: []string{a.opt.method.Name}, Ports: ports.String(), NPorts: ports.Len(), Service: names.Name,
 		Verbose: a.opt.verbose, AllStates: a.opt.allStates, OpenOnly: a.opt.open, Reasons: a.opt.reasons,
 	}, nil

@@ -14,7 +14,8 @@ import (
 // listEndpoints prints the endpoints in the order in which a scan would probe
 // them.
 func (a *app) listEndpoints(s *scope) (int, error) {
-	ctx := a.signals.begin()
+	a.signals.begin(func() {})
+	ctx := a.signals.ctx
 	written, err := printEndpoints(ctx, a.print, s.plan, s.visit)
 	if code, err := a.listed(number(s.visit, "endpoint"), written, err); code != exitDone {
 		return code, err
@@ -32,7 +33,8 @@ func (a *app) listAddresses() (int, error) {
 	if err != nil {
 		return exitUsage, err
 	}
-	ctx := a.signals.begin()
+	a.signals.begin(func() {})
+	ctx := a.signals.ctx
 	total := set.Len()
 	lines := uint64(math.MaxUint64) // which nobody waits for
 	if total.Hi == 0 {

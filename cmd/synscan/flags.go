@@ -25,6 +25,9 @@ type words struct {
 	fast, ipv4, ipv6       bool
 
 	rate, retries, wait, seed, shard, senders, maxProbes string
+	adaptive                                             bool
+	repairs, maxLoss, maxErrors                          string
+	checkpoint, resume                                   string
 
 	device, sourcePort, routerMAC, ttl string
 	sources                            []string
@@ -80,11 +83,15 @@ func (w *words) define(all *pflag.FlagSet) []cli.Group {
 	speed := cli.NewFlags()
 	speed.StringVarP(&w.timing, "timing", "T", "", "preset `N` of rate and wait: "+presetList())
 	speed.StringVar(&w.rate, "rate", "", "send `N` packets a second: 2500, 100k, 1.5M, or max for as fast as it goes (10000)")
+	speed.BoolVar(&w.adaptive, "adaptive", false, "take --rate for a ceiling, and send as fast as nothing is lost")
 	speed.StringVar(&w.retries, "retries", auto, "probe silent endpoints `N` times more (auto: once for up to 2^20 endpoints, else not)")
+	speed.StringVar(&w.repairs, "repairs", defaultRepairs, "probe again, up to `N` times, what this machine may have lost")
 	speed.StringVar(&w.wait, "wait", "", "wait at most this `TIME` for the last answers: 3, 500ms (8s)")
 	speed.StringVar(&w.seed, "seed", "", "choose the order of the probes by this `NUMBER` (random)")
 	speed.StringVar(&w.shard, "shard", "1/1", "do part `I/N` of the scan; all parts need the same seed")
 	speed.StringVar(&w.maxProbes, "max-probes", "", "stop after the first `N` endpoints")
+	speed.StringVar(&w.maxLoss, "max-loss", "", "stop when more than `PERCENT` of the answers are lost on the way")
+	speed.StringVar(&w.maxErrors, "max-errors", "", "stop when this machine has refused more than `N` probes")
 	speed.StringVar(&w.senders, "senders", "", "send from `N` threads (one less than there are processors, but two of two; -sT: as many)")
 
 	network := cli.NewFlags()
@@ -106,6 +113,10 @@ func (w *words) define(all *pflag.FlagSet) []cli.Group {
 	results.BoolVarP(&w.version, "version", "V", false, "print the version")
 	results.BoolP("help", "h", false, "print this text")
 
+	progress := cli.NewFlags()
+	progress.StringVar(&w.checkpoint, "checkpoint", "", "keep in `FILE` where the scan is, every few seconds (beside the first output, if it takes over a minute or is interrupted)")
+	progress.StringVar(&w.resume, "resume", "", "go on with the scan that `FILE` is the checkpoint of; it knows all options")
+
 	settings := cli.NewFlags()
 	settings.StringVarP(&w.config, "config", "c", "", "read options from the TOML `FILE`: long names as keys, and targets")
 	settings.BoolVar(&w.echo, "echo", false, "print the options in effect as such a file, and send nothing")
@@ -116,6 +127,7 @@ func (w *words) define(all *pflag.FlagSet) []cli.Group {
 		{Heading: "Speed and order", Flags: speed},
 		{Heading: "Network", Flags: network},
 		{Heading: "Results", Flags: results},
+		{Heading: "Interrupts and crashes", Flags: progress},
 		{Heading: "Configuration", Flags: settings},
 	}
 	all.SetNormalizeFunc(canonical)

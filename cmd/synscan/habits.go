@@ -55,7 +55,6 @@ var refusals = map[string]string{
 	"--privileged":           "privileges are found out by trying",
 	"--proxies":              "probes go through no proxy",
 	"--randomize-hosts":      "leave it out: the order is always random",
-	"--resume":               "a scan is not resumed: run it again with its --seed",
 	"--scan-delay":           "what is sent is set by --rate, for all hosts together",
 	"--scanflags":            "the flags are those of the method, see -s",
 	"--script":               "there are no scripts: give the open ports to `nmap --script`",

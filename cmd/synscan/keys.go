@@ -28,9 +28,9 @@ type keyboard struct {
 	over  bool
 }
 
-// Signals that stop or kill a process which does not catch them. SIGINT and
-// SIGTERM are caught elsewhere.
-var leaving = []os.Signal{unix.SIGTSTP, unix.SIGHUP, unix.SIGQUIT}
+// Signals that stop or kill a process which does not catch them. SIGINT, SIGTERM
+// and SIGHUP are caught elsewhere.
+var leaving = []os.Signal{unix.SIGTSTP, unix.SIGQUIT}
 
 // keyboard opens the terminal for keys if the user sees what they do. It returns
 // nil otherwise.
@@ -212,10 +212,10 @@ func answer(key byte, s rated, g glance) string {
 		return "the rate is max already"
 	case key == '+':
 		rate *= step
-	case key == '-' && rate == 0 && g.Rate < 1:
+	case key == '-' && rate == 0 && g.Pace < 1:
 		return "the rate is max, and nothing is being sent that it could be lowered from"
 	case key == '-' && rate == 0:
-		rate = g.Rate / step
+		rate = g.Pace / step
 	case key == '-':
 		rate /= step
 	default:

@@ -33,7 +33,11 @@ type options struct {
 	confirmed         uint128.Uint128
 
 	rate        float64 // 0: unlimited
+	adaptive    bool    // rate is a ceiling
 	retries     int     // autoRetries: chosen by the size of the scan
+	repairs     int
+	maxLoss     float64 // share, 0: any
+	maxErrors   uint64  // 0: any
 	wait        time.Duration
 	seed        uint64
 	shard       plan.Shard
@@ -44,6 +48,8 @@ type options struct {
 	path       netif.Options
 	sourcePort uint16 // 0: chosen
 	ttl        uint8  // 0: the default
+
+	checkpoint string // file, "": chosen where there is to be one
 
 	places                   []place
 	verbose                  int
@@ -67,17 +73,18 @@ func (o *options) silence() scan.Silence {
 type files struct{ targets, excludes []string }
 
 const (
-	auto        = "auto"
-	autoRetries = -1
+	auto           = "auto"
+	autoRetries    = -1
+	defaultRepairs = "3"
 )
 
 // options reads the words.
 func (w *words) options() (o options, err error) {
 	o = options{
-		files: files{w.targetFiles, w.excludeFiles}, open: w.open, allStates: w.allStates, reasons: w.reason, verbose: w.verbose,
+		files: files{w.targetFiles, w.excludeFiles}, adaptive: w.adaptive, checkpoint: w.checkpoint, open: w.open, allStates: w.allStates, reasons: w.reason, verbose: w.verbose,
 		dryRun: w.dryRun, resolve: w.resolve, statusJSON: w.statusJSON && !w.quiet, quiet: w.quiet,
 	}
-	for _, read := range []func(*options) error{w.readPorts, w.readMethod, w.readOrder, w.readSpeed, w.readNetwork, w.readResults,
+	for _, read := range []func(*options) error{w.readPorts, w.readMethod, w.readOrder, w.readSpeed, w.readNetwork, w.readResults, o.checkCanaries,
 		w.readTargets, // last, for the only one may have become an option's value
 	} {
 		if err := read(&o); err != nil {
@@ -85,6 +92,25 @@ func (w *words) options() (o options, err error) {
 		}
 	}
 	return o, nil
+}
+
+// checkCanaries refuses what needs canaries where there can be none.
+func (o *options) checkCanaries(*options) error {
+	option := ""
+	switch {
+	case o.adaptive:
+		option = "--adaptive"
+	case o.maxLoss > 0:
+		option = "--max-loss"
+	}
+	switch {
+	case option == "":
+	case o.method == method.Connect:
+		return fmt.Errorf("%s cannot be honoured by -sT: the system repeats what is lost, and does not say so; leave it out", option)
+	case o.sourcePort != 0:
+		return fmt.Errorf("%s cannot be honoured with -g: what it goes by is probes from a port of their own; leave out one of the two", option)
+	}
+	return nil
 }
 
 func (w *words) readTargets(o *options) error {
@@ -248,6 +274,19 @@ func (w *words) readSpeed(o *options) (err error) {
 			return err
 		}
 	}
+	if o.repairs, err = parseInt("--repairs", w.repairs, 0, maxRetries); err != nil {
+		return err
+	}
+	if w.maxLoss != "" {
+		if o.maxLoss, err = parsePercent("--max-loss", w.maxLoss); err != nil {
+			return err
+		}
+	}
+	if w.maxErrors != "" {
+		if o.maxErrors, err = parseCount("--max-errors", w.maxErrors, 1, 1<<64-1); err != nil {
+			return err
+		}
+	}
 	o.senders, o.autoSenders = defaultSenders(), w.senders == ""
 	if !o.autoSenders {
 		o.senders, err = parseInt("--senders", w.senders, 1, maxSenders)
@@ -323,7 +362,8 @@ func (w *words) readResults(o *options) (err error) {
 var (
 	useful = []string{"scan", "iL", "exclude", "excludefile", "ipv4", "ipv6", "no-ping", "no-dns", "dry-run",
 		"yes-really-scan", "quiet", "config", "echo"}
-	usefulDry = []string{"ports", "top-ports", "fast", "seed", "shard", "max-probes", "timing", "rate", "retries", "wait", "senders",
+	usefulDry = []string{"ports", "top-ports", "fast", "seed", "shard", "max-probes", "timing", "rate", "adaptive", "retries", "repairs",
+		"max-loss", "max-errors", "wait", "senders", "checkpoint",
 		"interface", "source-ip", "source-port", "router-mac", "ttl", "open", "all-states"}
 )
 

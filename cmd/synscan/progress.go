@@ -83,7 +83,7 @@ func (p *pace) next(now scan.Progress) float64 {
 // glance is one report.
 type glance struct {
 	scan.Progress
-	Rate float64 `json:"packets_per_second"` // now
+	Pace float64 `json:"packets_per_second"` // now
 }
 
 // String returns the report for people.
@@ -99,7 +99,14 @@ func (g glance) String() string {
 	case g.Remaining > 0:
 		at += fmt.Sprintf(", %v left", g.Remaining.Round(time.Second))
 	}
-	return fmt.Sprintf("%s, %s packets/s, %s found, %s dropped", at, count(uint64(g.Rate)), count(g.Open), count(g.Dropped))
+	line := fmt.Sprintf("%s, %s packets/s, %s found, %s dropped", at, count(uint64(g.Pace)), count(g.Open), count(g.Dropped))
+	if g.Path != nil {
+		line += fmt.Sprintf(", %.2g%% lost on the way", 100*g.Path.Loss.Estimate)
+	}
+	if g.Reason != "" {
+		line += fmt.Sprintf(", rate %s: %s", count(uint64(g.Rate)), g.Reason)
+	}
+	return line
 }
 
 // json writes {"kind": value} as one line.

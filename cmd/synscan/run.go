@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -25,11 +26,17 @@ type app struct {
 	opt                   options
 	say                   *console
 	signals               *signals
+	start                 time.Time // of the scan
+	read                  reading
+
+	recipe  func(*scope) (*recipe, error)
+	resumed *save  // the checkpoint that is gone on with; nil: the scan is new
+	reports []byte // of it: what is known for reports
 }
 
 // run does what the arguments say and returns the exit code.
 func run(args []string, stdin, stdout, stderr *os.File) int {
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, print: &printer{to: stdout}, args: args, say: newConsole(stderr)}
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, print: &printer{to: stdout}, args: args, say: newConsole(stderr), start: time.Now()}
 	a.signals = catchSignals(a.say)
 	code := exitDone
 	cmd := a.command(&code)
@@ -109,6 +116,11 @@ func (a *app) command(code *int) *cobra.Command {
 			return err
 		}
 		w.targets = targets
+		if w.resume != "" {
+			if err := a.resume(&w, cmd.Flags(), said); err != nil {
+				return err
+			}
+		}
 		if w.config != "" {
 			if err := w.readConfig(cmd.Flags(), said); err != nil {
 				return err
@@ -124,6 +136,7 @@ func (a *app) command(code *int) *cobra.Command {
 			*code, err = echo(a.print, &w, groups)
 			return err
 		}
+		a.recipe = func(s *scope) (*recipe, error) { return a.newRecipe(&w, cmd.Flags(), s) }
 		*code, err = a.execute()
 		return err
 	}
@@ -153,6 +166,11 @@ func (a *app) execute() (int, error) {
 	if a.opt.dryRun {
 		return a.listEndpoints(scope)
 	}
+	if a.resumed != nil {
+		if err := a.checkSame(scope); err != nil {
+			return exitUsage, err
+		}
+	}
 	ctx, stop := context.WithCancel(a.signals.ctx)
 	defer stop()
 	out, err := openOutputs(a.opt.places, a.stdout, a.say, stop)
@@ -176,16 +194,28 @@ func (a *app) execute() (int, error) {
 		return exitUsage, err
 	}
 	defer network.Close()
-	s := scan.New(scan.Config{
-		Plan: scope.plan, Method: a.opt.method, Seed: a.opt.seed,
-		Rate: a.opt.rate, Retries: scope.retries, Wait: a.opt.wait,
-		MaxProbes: a.opt.maxProbes, Silence: a.opt.silence(), OnePort: a.opt.sourcePort != 0,
-	}, network)
-	if err := out.begin(about); err != nil {
+	recipe, err := a.recipe(scope)
+	if err != nil {
+		return exitUsage, err
+	}
+	saver, err := a.newSaver(scope, out, recipe)
+	if err != nil {
+		return exitUsage, err
+	}
+	s, err := scan.New(a.config(scope, saver), network)
+	if err != nil {
+		return exitUsage, fmt.Errorf("resume %s: %w", a.opt.checkpoint, err)
+	}
+	if a.resumed != nil {
+		err = out.resume(a.resumed.Outputs, a.reports, about)
+	} else {
+		err = out.begin(about)
+	}
+	if err != nil {
 		return exitUsage, err
 	}
 	begun = true
-	a.signals.begin()
+	a.signals.begin(saver.hurry)
 	keys, err := a.keyboard()
 	if err != nil {
 		return exitFailed, err
@@ -206,8 +236,29 @@ func (a *app) execute() (int, error) {
 	}
 	out.close(r.end(err, out))
 	r.code, err = r.verdict(err, out)
+	command := saver.finish(r.code == exitDone || r.code == exitLost)
 	a.conclude(&r)
+	if command != "" {
+		a.say.note("go on with: " + command)
+	}
 	return r.code, err
+}
+
+// config is what the scan is to do.
+func (a *app) config(s *scope, keeper *saver) scan.Config {
+	cfg := scan.Config{
+		Plan: s.plan, Method: a.opt.method, Seed: a.opt.seed,
+		Rate: a.opt.rate, Adaptive: a.opt.adaptive, Retries: s.retries, Repairs: a.opt.repairs, Wait: a.opt.wait,
+		MaxProbes: a.opt.maxProbes, Silence: a.opt.silence(), OnePort: a.opt.sourcePort != 0,
+		MaxLoss: a.opt.maxLoss, MaxErrors: a.opt.maxErrors,
+	}
+	if keeper != nil { // an interface of a nil pointer is not nil
+		cfg.Keeper = keeper
+	}
+	if a.resumed != nil {
+		cfg.Resume = a.resumed.State
+	}
+	return cfg
 }
 
 // dial finds the way to the targets and opens it.
@@ -216,17 +267,17 @@ func (a *app) dial(scope *scope) (prober, *netif.Routes, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	tries := scope.retries + 1
 	port, count := a.opt.sourcePort, uint16(1)
 	if port == 0 {
-		if port, err = netif.SourcePorts(tries, a.opt.seed); err != nil {
+		ports := scan.Ports(scope.retries, a.opt.repairs)
+		if port, err = netif.SourcePorts(ports, a.opt.seed); err != nil {
 			return nil, nil, err
 		}
-		count = uint16(tries)
+		count = uint16(ports)
 	}
 	network, err := scan.Dial(a.signals.ctx, scan.Options{
 		Routes: routes, SourcePort: port, Ports: count, Senders: a.opt.senders, TTL: a.opt.ttl,
-		Probes: min(scope.visit, 1<<32) * uint64(tries),
+		Probes: min(scope.visit, 1<<32) * uint64(scope.retries+1),
 	})
 	if err != nil {
 		return nil, nil, err

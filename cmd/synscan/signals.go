@@ -17,6 +17,7 @@ type signals struct {
 	ended atomic.Bool // only what is known already is still to be written
 	asked atomic.Bool
 	leave atomic.Pointer[func()] // what must be done before the process ends at once
+	first atomic.Pointer[func()] // and when it is asked to
 }
 
 func catchSignals(say *console) *signals {
@@ -24,6 +25,9 @@ func catchSignals(say *console) *signals {
 	s := &signals{ctx: ctx}
 	incoming := make(chan os.Signal, 2)
 	signal.Notify(incoming, syscall.SIGINT, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // as under nohup(1)
+		signal.Notify(incoming, syscall.SIGHUP)
+	}
 	go func() { // lives as long as the process
 		<-incoming
 		s.asked.Store(true)
@@ -37,6 +41,7 @@ func catchSignals(say *console) *signals {
 			doing = "writing the outputs"
 		}
 		say.note("interrupted: " + doing + "; once more ends at once")
+		(*s.first.Load())()
 		cancel()
 		<-incoming
 		s.clear()
@@ -56,11 +61,12 @@ func (s *signals) clear() {
 // onLeave says what that is.
 func (s *signals) onLeave(do func()) { s.leave.Store(&do) }
 
-// begin returns the context of what must be ended in good order.
-func (s *signals) begin() context.Context {
-	s.begun.Store(true)
+// begin says that from now on everything must be ended in good order, and what is
+// to be done first when a signal comes.
+func (s *signals) begin(first func()) {
+	s.first.Store(&first)
 	s.leave.Store(nil)
-	return s.ctx
+	s.begun.Store(true)
 }
 
 // end says that what was begun has ended, and only outputs are left.

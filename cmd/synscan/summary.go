@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"synoptic/internal/estimate"
 	"synoptic/internal/method"
 	"synoptic/internal/netif"
 	"synoptic/internal/scan"
@@ -74,8 +75,16 @@ func (r *report) String() string {
 		row("answered", "%s = %s valid + %s duplicate", number(r.Received, "attempt"), count(r.Valid), count(r.Duplicate+r.OutOfPlan))
 	} else {
 		row("sent", "%s generated = %s sent + %s refused; %s packets/s", count(r.Generated), count(r.Sent), count(r.Refused), count(uint64(r.Rate)))
-		row("received", "%s = %s valid + %s duplicate + %s bad cookie + %s out of plan + %s foreign; dropped %s by the ring, %s by the kernel",
-			count(r.Received), count(r.Valid), count(r.Duplicate), count(r.BadCookie), count(r.OutOfPlan), count(r.Foreign), count(r.Dropped), count(r.KernelDropped))
+		row("received", "%s = %s valid + %s duplicate + %s of canaries + %s bad cookie + %s out of plan + %s foreign",
+			count(r.Received), count(r.Valid), count(r.Duplicate), count(r.Repeated), count(r.BadCookie), count(r.OutOfPlan), count(r.Foreign))
+		row("dropped", "%s by the device that sends, %s by the kernel, %s by the ring; %s sent again, %s perhaps lost",
+			count(r.DeviceDropped), count(r.KernelDropped), count(r.Dropped), number(uint64(r.Repairs), "time"), number(r.Lost, "endpoint"))
+	}
+	if r.Path != nil {
+		row("path", "loses %s of the answers by %s; about %s missed", share(r.Path.Loss), number(r.Path.Answered+r.Path.Lost, "canary"), number(uint64(r.Missed+0.5), "endpoint"))
+	}
+	if r.Tries != nil && r.Tries.Second > 0 {
+		row("", "loses %s of them by what the second try found", share(r.Tries.Loss))
 	}
 	if r.RTTMedian > 0 {
 		row("round trip", "%v median, %v at the 99th percentile", r.RTTMedian.Round(time.Microsecond), r.RTT99.Round(time.Microsecond))
@@ -87,6 +96,11 @@ func (r *report) String() string {
 		row("warning", "%s", line)
 	}
 	return b.String()
+}
+
+// share writes an estimate in percent, with its 95 % interval.
+func share(e estimate.Interval) string {
+	return fmt.Sprintf("%.2g%% (%.2g-%.2g%%)", 100*e.Estimate, 100*e.Low, 100*e.High)
 }
 
 func (r *report) tries() string {
@@ -185,8 +199,8 @@ func (r *report) verdict(err error, out *outputs) (int, error) {
 			rest = "every endpoint had been probed"
 		}
 		return exitInterrupted, errors.New("interrupted: " + rest)
-	case r.Lost():
-		return exitLost, fmt.Errorf("this machine dropped %s that may have been an answer, so open ports may be missing: scan again with a lower --rate", number(r.Dropped+r.KernelDropped, "packet"))
+	case r.Lost > 0:
+		return exitLost, fmt.Errorf("finished, %s of %s may have gone unanswered because this machine dropped packets: scan again with a lower --rate", count(r.Lost), number(r.Probed, "probe"))
 	}
 	return exitDone, nil
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 
 	"lukechampine.com/uint128"
 
@@ -87,8 +88,31 @@ func (a *app) scope() (*scope, error) {
 	return s, nil
 }
 
+// reading is what was read at the beginning of a scan that may not be there, or
+// be something else, when it is resumed.
+type reading struct {
+	mu    sync.Mutex // names are looked up side by side
+	stdin []target.Word
+	hosts map[string][]netip.Addr
+}
+
 func (a *app) lookUp(ctx context.Context, host string) ([]netip.Addr, error) {
-	return net.DefaultResolver.LookupNetIP(ctx, a.opt.network, host)
+	a.read.mu.Lock()
+	known, ok := a.read.hosts[host]
+	a.read.mu.Unlock()
+	if ok {
+		return known, nil
+	}
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, a.opt.network, host)
+	if err == nil {
+		a.read.mu.Lock()
+		defer a.read.mu.Unlock()
+		if a.read.hosts == nil {
+			a.read.hosts = map[string][]netip.Addr{}
+		}
+		a.read.hosts[host] = addrs
+	}
+	return addrs, err
 }
 
 // readFiles appends the words of the named lists.
@@ -105,7 +129,12 @@ func (a *app) readFiles(words []target.Word, names []string) ([]target.Word, err
 
 func (a *app) readFile(name string) ([]target.Word, error) {
 	if name == "-" {
-		return target.ReadWords(a.stdin, "stdin")
+		if a.resumed != nil {
+			return a.read.stdin, nil
+		}
+		words, err := target.ReadWords(a.stdin, "stdin")
+		a.read.stdin = words
+		return words, err
 	}
 	f, err := os.Open(name)
 	if err != nil {

@@ -62,6 +62,15 @@ func parseRate(text string) (float64, error) {
 	return rate * unit, nil
 }
 
+// parsePercent reads a share in percent.
+func parsePercent(option, text string) (float64, error) {
+	percent, err := strconv.ParseFloat(strings.TrimSuffix(text, "%"), 64)
+	if err != nil || !(percent > 0 && percent < 100) {
+		return 0, fmt.Errorf("%s takes a share in percent above 0 and below 100, as in 2 or 0.5, not %q", option, text)
+	}
+	return percent / 100, nil
+}
+
 // parseWait reads seconds, or a duration with a unit.
 func parseWait(text string) (time.Duration, error) {
 	wait, err := time.ParseDuration(text)

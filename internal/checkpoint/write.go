@@ -73,6 +73,28 @@ func write(path string, header any, sections [][]byte) error {
 	return nil
 }
 
+// Usable reports why Write, which replaces any file, is not to be called for a
+// path: because what is there is something else than a checkpoint, or because
+// nothing can be written there. It leaves the folder as it was.
+func Usable(path string) error {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
+	if err == nil {
+		defer f.Close()
+		begin := make([]byte, len(magic))
+		if n, _ := io.ReadFull(f, begin); string(begin[:n]) != magic {
+			return fmt.Errorf("write checkpoint %s: that file is there, and %w", path, ErrForeign)
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("write checkpoint %s: %w", path, bare(err))
+	}
+	trial, err := create(path + suffix)
+	if err != nil {
+		return fmt.Errorf("write checkpoint %s: %w", path, bare(err))
+	}
+	defer trial.Close()
+	return os.Remove(trial.Name())
+}
+
 // kind names what is no regular file.
 func kind(mode fs.FileMode) string {
 	switch {

@@ -150,7 +150,7 @@ func (p *Prober) Living() iter.Seq[netip.Addr] { return func(func(netip.Addr) bo
 func (p *Prober) Reaches(netip.Addr) bool { return true }
 
 // Dropped implements scan.Prober: connections lose nothing that is counted.
-func (p *Prober) Dropped() (ring, kernel uint64, err error) { return 0, 0, nil }
+func (p *Prober) Dropped() (scan.Lost, error) { return scan.Lost{}, nil }
 
 // patience is how long a connection is waited for when its slot is needed.
 func (p *Prober) patience() time.Duration {

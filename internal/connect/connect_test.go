@@ -71,7 +71,11 @@ func begin(t testing.TB, cfg scan.Config, o Options) (*scan.Scan, *Prober, *reco
 	if cfg.Wait == 0 {
 		cfg.Wait = 8 * time.Second
 	}
-	return scan.New(cfg, prober), prober, &records{found: map[netip.AddrPort]result.Record{}}
+	s, err := scan.New(cfg, prober)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, prober, &records{found: map[netip.AddrPort]result.Record{}}
 }
 
 // run scans to the end.

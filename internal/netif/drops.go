@@ -12,17 +12,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Drops counts packets that this machine dropped on their way in, before any
-// socket could see them: those for which a link's device had no room
+// Drops counts packets that this machine dropped. On their way in, before any
+// socket could see them, those are the ones for which a link's device had no room
 // (rx_missed_errors and its kin, struct rtnl_link_stats64), or on loopback,
 // whose packets pass a processor's backlog, those for which that had none
 // (/proc/net/softnet_stat). Other devices poll and use no backlog, so what it
-// drops there is somebody else's. Open it before what it is to count; it is not
-// safe for concurrent use.
+// drops there is somebody else's. On their way out they are those that a device
+// took and dropped (tx_dropped and its kin). Whose packets they were is not
+// known. Open it before what it is to count; it is not safe for concurrent use.
 type Drops struct {
-	read   func() (uint64, error)
-	close  func() error
-	before uint64
+	read    func() (in, out uint64, err error)
+	close   func() error
+	in, out uint64 // before
 }
 
 // OpenDrops begins to count for a link, in the calling thread's network
@@ -36,24 +37,25 @@ func (l *Link) OpenDrops() (*Drops, error) {
 	if err != nil {
 		return nil, err
 	}
-	if d.before, err = d.read(); err != nil {
+	if d.in, d.out, err = d.read(); err != nil {
 		d.Close()
 		return nil, err
 	}
 	return d, nil
 }
 
-// Count returns how many packets were dropped since OpenDrops. The counters of
-// an interface that is gone went with it, and count for nothing.
-func (d *Drops) Count() (uint64, error) {
-	now, err := d.read()
+// Count returns how many packets were dropped since OpenDrops, on their way in
+// and out. The counters of an interface that is gone went with it, and count for
+// nothing.
+func (d *Drops) Count() (in, out uint64, err error) {
+	in, out, err = d.read()
 	if _, gone := errors.AsType[netlink.LinkNotFoundError](err); gone {
-		return 0, nil
+		return 0, 0, nil
 	}
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	return now - d.before, nil
+	return in - d.in, out - d.out, nil
 }
 
 // Close ends the counting.
@@ -64,16 +66,16 @@ func deviceDrops(index int) (*Drops, error) {
 	if err != nil {
 		return nil, err
 	}
-	read := func() (uint64, error) {
+	read := func() (in, out uint64, err error) {
 		link, err := handle.LinkByIndex(index)
 		if err != nil {
-			return 0, fmt.Errorf("read the interface's counters: %w", err)
+			return 0, 0, fmt.Errorf("read the interface's counters: %w", err)
 		}
 		s := link.Attrs().Statistics
 		if s == nil {
-			return 0, nil
+			return 0, 0, nil
 		}
-		return s.RxMissedErrors + s.RxFifoErrors + s.RxOverErrors, nil
+		return s.RxMissedErrors + s.RxFifoErrors + s.RxOverErrors, s.TxDropped + s.TxFifoErrors, nil
 	}
 	return &Drops{read: read, close: func() error { handle.Close(); return nil }}, nil
 }
@@ -83,12 +85,13 @@ func backlogDrops() (*Drops, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the kernel's backlog counters: %w", err)
 	}
-	read := func() (uint64, error) {
+	read := func() (in, out uint64, err error) {
 		text, err := io.ReadAll(io.NewSectionReader(softnet, 0, 1<<20))
 		if err != nil {
-			return 0, fmt.Errorf("read the kernel's backlog counters: %w", err)
+			return 0, 0, fmt.Errorf("read the kernel's backlog counters: %w", err)
 		}
-		return sumBacklog(string(text))
+		in, err = sumBacklog(string(text))
+		return in, 0, err
 	}
 	return &Drops{read: read, close: softnet.Close}, nil
 }

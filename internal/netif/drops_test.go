@@ -25,8 +25,8 @@ func TestDropsOfAnIdleInterfaceAreNone(t *testing.T) {
 			t.Fatal(err)
 		}
 		// Other traffic of the machine may be dropped meanwhile, but not much.
-		if n, err := d.Count(); err != nil || n > 1000 {
-			t.Errorf("%v: %d, %v", kind, n, err)
+		if in, out, err := d.Count(); err != nil || in > 1000 || out > 1000 {
+			t.Errorf("%v: %d, %d, %v", kind, in, out, err)
 		}
 		if err := d.Close(); err != nil {
 			t.Error(err)
@@ -39,13 +39,13 @@ func TestDropsOfAnIdleInterfaceAreNone(t *testing.T) {
 
 // The difference is what counts, and a vanished interface counts for nothing.
 func TestDropsCountFromTheBeginning(t *testing.T) {
-	total, err := uint64(105), error(nil)
-	d := &Drops{before: 100, read: func() (uint64, error) { return total, err }}
-	if n, err := d.Count(); n != 5 || err != nil {
-		t.Errorf("%d, %v", n, err)
+	var err error
+	d := &Drops{in: 100, out: 30, read: func() (uint64, uint64, error) { return 105, 37, err }}
+	if in, out, err := d.Count(); in != 5 || out != 7 || err != nil {
+		t.Errorf("%d, %d, %v", in, out, err)
 	}
 	err = netlink.LinkNotFoundError{}
-	if n, err := d.Count(); n != 0 || err != nil {
-		t.Errorf("of a vanished interface: %d, %v", n, err)
+	if in, out, err := d.Count(); in != 0 || out != 0 || err != nil {
+		t.Errorf("of a vanished interface: %d, %d, %v", in, out, err)
 	}
 }

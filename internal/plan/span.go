@@ -10,22 +10,26 @@ type Span struct {
 	// Try counts the passes over the plan: 0 for the first.
 	Try      int
 	From, To uint64
-	// Pending lists the positions of the span that this try still owes, in
-	// ascending order; nil means every one.
+	// Pending lists the positions of the span that are to be probed, in ascending
+	// order; valid iff Listed. Without it they are all.
 	Pending []uint64
+	Listed  bool
+	// Unreachable is how many of its probes had no way to their target. Who sends
+	// the span writes it.
+	Unreachable int
 }
 
 // Len returns the number of probes in the span.
-func (s Span) Len() int {
-	if s.Pending != nil {
+func (s *Span) Len() int {
+	if s.Listed {
 		return len(s.Pending)
 	}
 	return int(s.To - s.From)
 }
 
 // At returns the position of the span's i-th probe.
-func (s Span) At(i int) uint64 {
-	if s.Pending != nil {
+func (s *Span) At(i int) uint64 {
+	if s.Listed {
 		return s.Pending[i]
 	}
 	return s.From + uint64(i)

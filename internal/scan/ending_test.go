@@ -121,7 +121,7 @@ func TestInterruptWaitsForAnswersAndConcludesOnlyWhatWasProbed(t *testing.T) {
 		sink := &records{}
 		begin := time.Now()
 		sum, err := run(t, ctx, cfg, net.network(2), sink)
-		if err != nil || !sum.Interrupted || sum.Probed != uint64(net.sent) || sum.Probed < 1900 || sum.Probed > 2100 {
+		if err != nil || !sum.Interrupted || sum.Probed != uint64(len(net.probes)) || sum.Sent != uint64(net.sent) || sum.Probed < 1900 || sum.Probed > 2100 {
 			t.Fatalf("%+v, sent %d, %v", sum, net.sent, err)
 		}
 		if took := time.Since(begin); took > 3*time.Second {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,7 +29,7 @@ type memory struct {
 	lose  func(ap netip.AddrPort, try int) bool // of probes, tries counted from 1
 	edit  func(reply []byte) [][]byte           // what arrives instead of a reply
 	err   func(sent int) error                  // what sending fails with
-	drops uint64                                // packets the ring had no room for
+	drops atomic.Uint64                         // packets the ring had no room for
 
 	mu      sync.Mutex
 	probes  map[netip.AddrPort]int
@@ -172,7 +173,7 @@ func (m *memory) Read() ([]byte, time.Time, error) {
 	}
 }
 
-func (m *memory) Drops() (uint64, error) { return m.drops, nil }
+func (m *memory) Drops() (uint64, error) { return m.drops.Load(), nil }
 func (m *memory) Close() error           { return nil }
 
 // records is a Sink that keeps everything.

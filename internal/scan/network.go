@@ -40,10 +40,10 @@ type Way struct {
 	index    int   // of the interface
 }
 
-// Drops counts packets that the machine dropped before the Source could see
-// them, whosever they were.
+// Drops counts packets that the machine dropped, on their way in before the Source
+// could see them and on their way out behind the Conn, whosever they were.
 type Drops interface {
-	Count() (uint64, error)
+	Count() (in, out uint64, err error)
 	Close() error
 }
 
@@ -238,19 +238,20 @@ func (n *Network) Living() iter.Seq[netip.Addr] {
 }
 
 // Dropped implements Prober.
-func (n *Network) Dropped() (ring, kernel uint64, err error) {
+func (n *Network) Dropped() (lost Lost, err error) {
 	if n.resolver != nil {
-		ring = n.resolver.lost.Load()
+		lost.Ring = n.resolver.lost.Load()
 	}
 	for _, w := range n.Ways {
-		dropped, dropErr := w.Source.Drops()
-		ring += dropped
+		ring, dropErr := w.Source.Drops()
+		lost.Ring += ring
 		err = errors.Join(err, dropErr)
 		if w.Drops != nil {
-			dropped, dropErr = w.Drops.Count()
-			kernel += dropped
+			in, out, dropErr := w.Drops.Count()
+			lost.Kernel += in
+			lost.Device += out
 			err = errors.Join(err, dropErr)
 		}
 	}
-	return ring, kernel, err
+	return lost, err
 }

@@ -9,6 +9,7 @@
 package scan
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,8 +34,12 @@ type Config struct {
 	Method *method.Method
 	Seed   uint64 // the cookie key derives from it; the plan was made with it
 
-	Rate      float64       // packets per second, 0: unlimited
-	Retries   int           // further tries for what did not answer
+	Rate     float64 // packets per second, 0: unlimited
+	Adaptive bool    // Rate is a ceiling, and losses decide below it
+	Retries  int     // further tries for what did not answer
+	// Repairs is how many more there may be for what this machine may have lost.
+	// Each try has a source port of its own, the canaries of a scan too.
+	Repairs   int
 	Wait      time.Duration // the longest wait for answers after the last probe
 	MaxProbes uint64        // positions to visit at most, 0: all
 	Silence   Silence       // of which silent endpoints to make records
@@ -42,6 +47,27 @@ type Config struct {
 	// OnePort says that all tries share a source port, so that an answer does
 	// not tell which of them it answers.
 	OnePort bool
+
+	// A scan that would lose more of its answers on the way than a share ends, 0:
+	// it goes on; and so does one of which this machine refused more frames.
+	MaxLoss   float64
+	MaxErrors uint64
+
+	Keeper Keeper // takes snapshots; nil: there are none
+	Resume *State // where a scan with this configuration goes on; nil: at the beginning
+}
+
+// Ports returns how many source ports a scan with so many retries and repairs has
+// use for.
+func Ports(retries, repairs int) int { return retries + repairs + 2 }
+
+// Keeper takes snapshots of a scan, from the goroutine that the Sink's methods are
+// called by. What it is given agrees with what the Sink has recorded.
+type Keeper interface {
+	// Due reports whether it is time for one; it is asked often.
+	Due() bool
+	// Keep takes a snapshot, which is its own.
+	Keep(*State)
 }
 
 // visit returns how many positions the scan visits.
@@ -69,9 +95,9 @@ type Prober interface {
 	Neighbours() Neighbours
 	// Living yields the targets that have shown a sign of life by then.
 	Living() iter.Seq[netip.Addr]
-	// Dropped returns how many answers found no room in the receive ring since
-	// the start, and how many packets the machine dropped before it.
-	Dropped() (ring, kernel uint64, err error)
+	// Dropped returns what this machine dropped since the start. It is called by
+	// one goroutine at a time.
+	Dropped() (Lost, error)
 }
 
 // Sender puts spans on the wire: a tx.Transmitter, for one.
@@ -117,40 +143,73 @@ type Scan struct {
 	times   *sendTimes
 	rtt     histogram
 
+	losses   losses
+	canaries *canaries
+	control  *controller // nil: the rate is the user's
+	before   Books       // of the runs that this one continues
+
+	sampling sync.Mutex // one look at the counters at a time, and none while a pass follows another
+	paced    [4]moment
+
 	progressed chan struct{} // has room for one token, sent when an answer came
 	entered    atomic.Uint64 // replies that the bookkeeper took
 	duplicates atomic.Uint64
 	strays     atomic.Uint64 // valid answers to probes that this run has not sent
+	repeated   atomic.Uint64 // answers of canaries
+	firstTry   atomic.Uint64 // endpoints that answered for themselves, to the first try
+	secondTry  atomic.Uint64 // and to the second
 	cursor     atomic.Uint64 // positions handed out in the first pass
 	returned   []plan.Span   // of those, given back by an interrupt
 	withheld   atomic.Uint64 // and their number
 	missing    atomic.Uint64 // positions of the first pass without link address
-	try        atomic.Int64
-	failed     atomic.Bool   // sink or receiver
-	state      atomic.Value  // string: what the scan is doing
-	started    atomic.Int64  // ns since the epoch
-	sending    time.Duration // time spent in passes
+	pass       atomic.Pointer[pass]
+	failed     atomic.Bool             // sink or receiver
+	state      atomic.Value            // string: what the scan is doing
+	reason     atomic.Value            // string: why the rate was changed last
+	started    atomic.Int64            // ns since the epoch
+	sending    atomic.Int64            // ns spent in passes that are over
+	since      atomic.Int64            // ns since the epoch: when the pass began that is not; 0: there is none
+	ceiling    atomic.Pointer[float64] // of an adaptive rate, as the user has changed it
 
 	// Of the conclusion.
+	lost         uint64 // endpoints that may have answered, had this machine dropped nothing
 	openFiltered uint64 // silent ports of living hosts
 	allReset     uint64 // hosts that reset every port
 }
 
 // New prepares a scan. The prober stays the caller's to close, after Run.
-func New(cfg Config, prober Prober) *Scan {
-	s := &Scan{cfg: cfg, prober: prober, pacer: tx.NewPacer(cfg.Rate), progressed: make(chan struct{}, 1)}
+func New(cfg Config, prober Prober) (*Scan, error) {
+	s := &Scan{cfg: cfg, prober: prober, progressed: make(chan struct{}, 1)}
 	s.limit = cfg.visit()
 	s.times = newSendTimes()
+	s.canaries = newCanaries(cfg)
+	rate := cfg.Rate
+	if cfg.Adaptive {
+		s.control = newController(cfg.Rate)
+		rate = s.control.rate
+	}
+	if err := s.restore(cfg.Resume); err != nil {
+		return nil, err
+	}
+	s.pacer = tx.NewPacer(rate)
 	s.senders = prober.Senders(cfg.Rate)
 	s.send, s.receive = prober.Start(cfg, cookie.NewKey(cfg.Seed), s.pacer)
 	s.state.Store("starting")
-	return s
+	s.reason.Store("")
+	return s, nil
 }
 
 // SetRate changes the rate, in packets per second (0: unlimited), from now on.
-func (s *Scan) SetRate(pps float64) { s.pacer.SetRate(pps) }
+// An adaptive scan takes it for the new ceiling.
+func (s *Scan) SetRate(pps float64) {
+	if s.control != nil {
+		s.ceiling.Store(&pps)
+		return
+	}
+	s.pacer.SetRate(pps)
+}
 
-// Rate returns the rate that is asked for.
+// Rate returns the rate that is asked for now.
 func (s *Scan) Rate() float64 { return s.pacer.Rate() }
 
 // Run scans until all is answered, or silent for long enough, or ctx ends, and
@@ -170,19 +229,29 @@ func (s *Scan) Run(ctx context.Context, sink Sink) (Summary, error) {
 	defer hangUp()
 
 	var running sync.WaitGroup
-	var receiveErr, sinkErr error
+	var receiveErr, sinkErr, watchErr error
 	running.Go(func() {
 		if receiveErr = s.receive.Run(receiveCtx); receiveErr != nil {
 			abort()
 		}
 	})
 	running.Go(func() { sinkErr = s.keepBooks(sink, abort) })
+	running.Go(func() {
+		if watchErr = s.watch(receiveCtx); watchErr != nil {
+			abort()
+		}
+	})
 
 	sendErr := s.passes(sendCtx)
 	hangUp()
 	running.Wait()
 
-	err := errors.Join(sendErr, receiveErr, sinkErr)
+	err := errors.Join(sendErr, receiveErr, sinkErr, watchErr)
+	if sinkErr == nil {
+		s.keep(err == nil)
+	}
+	local, _ := s.losses.owed()
+	s.lost = s.unanswered(local)
 	if err == nil {
 		s.state.Store("concluding")
 		err = unwritten(s.concludeSilence(sink))
@@ -195,7 +264,8 @@ func (s *Scan) Run(ctx context.Context, sink Sink) (Summary, error) {
 	return summary, errors.Join(err, booksErr)
 }
 
-// passes sends the first pass and the retries, each followed by its cooldown.
+// passes sends the first pass, the retries and the repairs, each followed by its
+// cooldown.
 func (s *Scan) passes(ctx context.Context) error {
 	s.state.Store("resolving")
 	if err := s.prober.Prepare(ctx, s.pacer); err != nil || ctx.Err() != nil {
@@ -204,22 +274,25 @@ func (s *Scan) passes(ctx context.Context) error {
 	for a := range s.prober.Living() {
 		s.hosts.Put(s.hostKey(a), hostAlive)
 	}
-	for try := range s.cfg.Retries + 1 {
-		s.try.Store(int64(try))
+	for p := s.firstPass(); p != nil; p = s.nextPass(p) {
 		s.state.Store("sending")
 		begin := time.Now()
-		pass := s.newPass(try)
-		err := s.send.Run(ctx, pass)
-		s.sending += time.Since(begin)
-		if try == 0 {
-			s.missing.Store(s.send.Stats().Unreachable)
+		s.since.Store(begin.UnixNano())
+		err := s.send.Run(ctx, p)
+		s.since.Store(0)
+		p.took = time.Since(begin)
+		s.sending.Add(int64(p.took))
+		if p.try == 0 {
+			s.missing.Store(p.unreached())
+			p.unvisited()
 		}
 		if err != nil {
 			return err
 		}
 		s.state.Store("waiting")
-		if s.cooldown(ctx, time.Now(), try < s.cfg.Retries) || ctx.Err() != nil {
-			return nil
+		done := s.cooldown(ctx, time.Now(), s.goesOn(p))
+		if err := s.sample(time.Now()); err != nil || done || ctx.Err() != nil {
+			return err
 		}
 	}
 	return nil
@@ -252,7 +325,7 @@ func Patience(largest, most time.Duration) time.Duration {
 // it is the end; one whose sink or receiver failed does not wait.
 func (s *Scan) cooldown(ctx context.Context, since time.Time, more bool) bool {
 	for {
-		if s.answered() {
+		if _, open := s.canaries.count(); open == 0 && s.answered() {
 			return true
 		}
 		wait := Patience(s.rtt.max(), s.cfg.Wait)
@@ -284,25 +357,36 @@ func (s *Scan) answered() bool { return s.answers.Len()+s.missing.Load() >= s.pr
 func (s *Scan) keepBooks(sink Sink, abort func()) error {
 	var sinkErr error
 	record := result.Record{Method: s.cfg.Method.Name}
-	for batch := range s.receive.Replies() {
-		for i := range batch {
-			if s.enter(&batch[i], &record) && sinkErr == nil {
-				sinkErr = sink.Record(&record)
-			}
-		}
-		s.receive.Release(batch)
-		if sinkErr == nil {
-			sinkErr = sink.Flush()
-		}
-		if sinkErr != nil {
-			abort()
-		}
+	look := time.NewTicker(samplePause) // at the clock, where no answers come
+	defer look.Stop()
+	for replies := s.receive.Replies(); ; {
 		select {
-		case s.progressed <- struct{}{}:
-		default:
+		case batch, ok := <-replies:
+			if !ok {
+				return unwritten(sinkErr)
+			}
+			for i := range batch {
+				if s.enter(&batch[i], &record) && sinkErr == nil {
+					sinkErr = sink.Record(&record)
+				}
+			}
+			s.receive.Release(batch)
+			if sinkErr == nil {
+				sinkErr = sink.Flush()
+			}
+			if sinkErr != nil {
+				abort()
+			}
+			select {
+			case s.progressed <- struct{}{}:
+			default:
+			}
+		case <-look.C:
+		}
+		if s.cfg.Keeper != nil && sinkErr == nil && s.cfg.Keeper.Due() {
+			s.keep(false)
 		}
 	}
-	return unwritten(sinkErr)
 }
 
 // unwritten words a sink's error.
@@ -321,12 +405,25 @@ func (s *Scan) enter(reply *rx.Reply, record *result.Record) bool {
 		s.strays.Add(1)
 		return false
 	}
-	outcome := s.answers.Put(reply.Pos, markOf(reply.State))
-	if outcome == ledger.Duplicate {
-		s.duplicates.Add(1)
-		return false
+	canary := reply.Try == s.canaries.try
+	if canary {
+		reply.RTT = cmp.Or(s.canaries.heard(reply.Pos, reply.Time), rx.NoRTT)
 	}
 	rtt := s.roundTrip(reply)
+	mark := markOf(reply.State)
+	outcome := s.answers.Put(reply.Pos, mark)
+	switch {
+	case outcome == ledger.Duplicate && canary:
+		s.repeated.Add(1)
+		s.rtt.add(rtt)
+		return false
+	case outcome == ledger.Duplicate:
+		s.duplicates.Add(1)
+		return false
+	case outcome == ledger.New && mark > ledger.Rejected:
+		s.countTry(reply.Try)
+		s.canaries.offer(reply.Pos, reply.Target.Addr(), time.Unix(0, reply.Time))
+	}
 	// A router's word is no sign of life, and no round trip to wait by: it may
 	// have looked for the host for seconds.
 	if !reply.ReasonIP.IsValid() {
@@ -343,6 +440,17 @@ func (s *Scan) enter(reply *rx.Reply, record *result.Record) bool {
 	return true
 }
 
+// countTry counts the first answer of an endpoint by the try that it answers.
+func (s *Scan) countTry(try int) {
+	switch {
+	case s.cfg.OnePort || s.cfg.Retries == 0:
+	case try == 0:
+		s.firstTry.Add(1)
+	case try == 1:
+		s.secondTry.Add(1)
+	}
+}
+
 // roundTrip returns the time from the probe's span to its answer, 0 if unknown:
 // too long ago, or not told apart from another try of the same endpoint
 // (Karn's algorithm, RFC 6298 section 3).
@@ -350,7 +458,7 @@ func (s *Scan) roundTrip(reply *rx.Reply) time.Duration {
 	if reply.RTT != 0 {
 		return max(reply.RTT, 0)
 	}
-	if s.cfg.OnePort && s.try.Load() > 0 {
+	if s.cfg.OnePort && s.pass.Load().try > 0 {
 		return 0
 	}
 	sent := s.times.of(reply.Try, reply.Pos)

@@ -24,7 +24,11 @@ func config(p *plan.Plan, name string) Config {
 
 func run(t *testing.T, ctx context.Context, cfg Config, net *Network, sink Sink) (Summary, error) {
 	t.Helper()
-	return New(cfg, net).Run(ctx, sink)
+	s, err := New(cfg, net)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Run(ctx, sink)
 }
 
 func expect(t *testing.T, got, want map[netip.AddrPort]result.State) {
@@ -321,30 +325,6 @@ func TestAnswersToOtherRunsAreStrays(t *testing.T) {
 		for _, r := range sink.all {
 			if pos, _ := p.Position(r.Addr); pos >= 10 {
 				t.Errorf("%v was not probed in this run", r.Addr)
-			}
-		}
-	})
-}
-
-// dropped is a machine that dropped packets before the ring.
-type dropped uint64
-
-func (d dropped) Count() (uint64, error) { return uint64(d), nil }
-func (d dropped) Close() error           { return nil }
-
-func TestDropsAreALoss(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		for _, tt := range []struct {
-			ring, kernel uint64
-			lost         bool
-		}{{0, 0, false}, {7, 0, true}, {0, 5, true}} {
-			net := newMemory(func(netip.AddrPort) result.State { return result.Open })
-			net.drops = tt.ring
-			network := net.network(1)
-			network.Ways[0].Drops = dropped(tt.kernel)
-			sum, err := run(t, t.Context(), config(newPlan(t, "1-10", "10.0.0.1"), "syn"), network, &records{})
-			if err != nil || sum.Lost() != tt.lost || sum.Dropped != tt.ring || sum.KernelDropped != tt.kernel {
-				t.Errorf("%+v: %+v, %v", tt, sum, err)
 			}
 		}
 	})

@@ -27,11 +27,13 @@ const sendTimesLen = 1 << 16
 
 func newSendTimes() *sendTimes { return &sendTimes{ring: make([]spanTime, sendTimesLen)} }
 
-// begin starts the next try.
+// begin starts a try, later than those before it.
 func (t *sendTimes) begin(try int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.try0 = append(t.try0[:try], t.next)
+	for len(t.try0) <= try {
+		t.try0 = append(t.try0, t.next)
+	}
 }
 
 // take enters a span that begins at a position; within a try, spans are taken

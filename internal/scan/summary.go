@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"synoptic/internal/estimate"
 	"synoptic/internal/ledger"
 )
 
@@ -17,24 +18,57 @@ type Progress struct {
 	Sent      uint64        `json:"sent"`         // packets, retries included
 	Answered  uint64        `json:"answered"`     // endpoints
 	Open      uint64        `json:"open"`         // of those
-	Dropped   uint64        `json:"dropped"`      // received packets lost by this machine
+	Dropped   uint64        `json:"dropped"`      // packets lost by this machine
+	Rate      float64       `json:"rate"`         // packets per second that are asked for, 0: unlimited
+	Reason    string        `json:"rate_reason"`  // why that was changed last, "" if it was not
+	Path      *Path         `json:"path"`         // null: nothing is known of it
 	Refused   uint64        `json:"refused"`      // frames that this machine refused and was offered again
 	Remaining time.Duration `json:"remaining_ns"` // of the first pass, at the pace so far; 0 when unknown
 
 	Neighbours Neighbours `json:"neighbours"`
 }
 
+// Path is what the canaries tell of the way to the targets and back.
+type Path struct {
+	Canaries
+	Loss estimate.Interval `json:"loss"` // share of the answers that are lost
+}
+
+// path returns nil if no canary's fate is known.
+func (b *Books) path() *Path {
+	n := b.Canaries.Answered + b.Canaries.Lost
+	if n == 0 {
+		return nil
+	}
+	return &Path{b.Canaries, estimate.Binomial(b.Canaries.Lost, n)}
+}
+
+// Tries is what the first two tries tell of it.
+type Tries struct {
+	First  uint64            `json:"first"`  // endpoints that answered the first try
+	Second uint64            `json:"second"` // and only the second
+	Loss   estimate.Interval `json:"loss"`
+}
+
+// tries returns nil if there was no second try.
+func (b *Books) tries(last int) *Tries {
+	if last == 0 || b.FirstTry == 0 {
+		return nil
+	}
+	return &Tries{b.FirstTry, b.SecondTry, estimate.Removal(b.FirstTry, b.SecondTry)}
+}
+
 // Progress returns a glance at the scan; safe at any time after New.
 func (s *Scan) Progress() Progress {
-	sent := s.send.Stats()
+	b := s.books()
 	p := Progress{
-		State: s.state.Load().(string), Try: int(s.try.Load()),
-		Planned: s.limit, Probed: s.probed(), Sent: sent.Sent, Refused: sent.Refused,
+		State: s.state.Load().(string), Elapsed: b.Elapsed,
+		Planned: s.limit, Probed: s.probed(), Sent: b.Sent.Sent, Refused: b.Sent.Refused, Dropped: b.Lost.total(),
 		Answered: s.answers.Len(), Open: s.answers.Count(ledger.Open), Neighbours: s.prober.Neighbours(),
+		Rate: s.Rate(), Reason: s.reason.Load().(string), Path: b.path(),
 	}
-	p.Dropped, _, _ = s.prober.Dropped()
-	if started := s.started.Load(); started != 0 {
-		p.Elapsed = time.Since(time.Unix(0, started))
+	if pass := s.pass.Load(); pass != nil {
+		p.Try = pass.try
 	}
 	if p.Probed > 0 && p.Probed < p.Planned {
 		p.Remaining = time.Duration(float64(p.Elapsed) * (float64(p.Planned)/float64(p.Probed) - 1))
@@ -63,18 +97,35 @@ type Summary struct {
 	Sent      uint64 `json:"sent"`
 	Refused   uint64 `json:"refused"`
 
-	// Receive side, in packets: Received = Valid + Duplicate + BadCookie +
-	// OutOfPlan + Foreign. Dropped is what the receive ring had no room for,
-	// KernelDropped what this machine dropped before it.
+	// Of those sent, what the device has dropped itself.
+	DeviceDropped uint64 `json:"device_dropped"`
+
+	// Receive side, in packets: Received = Valid + Duplicate + Repeated +
+	// BadCookie + OutOfPlan + Foreign. Repeated are answers of canaries. Dropped
+	// is what the receive ring had no room for, KernelDropped what this machine
+	// dropped before it.
 	Received  uint64 `json:"received"`
 	Valid     uint64 `json:"valid"`
 	Duplicate uint64 `json:"duplicate"`
+	Repeated  uint64 `json:"repeated"`
 	BadCookie uint64 `json:"bad_cookie"`
 	OutOfPlan uint64 `json:"out_of_plan"`
 	Foreign   uint64 `json:"foreign"`
 	Dropped   uint64 `json:"dropped"`
 
 	KernelDropped uint64 `json:"kernel_dropped"`
+
+	// Lost are the endpoints that have not answered, and of which this machine may
+	// have dropped the probe or the answer in every try. Repairs are the passes
+	// that were to find them.
+	Lost    uint64 `json:"lost"`
+	Repairs int    `json:"repairs"`
+
+	// What was lost on the way, by two estimates, each null if nothing is known;
+	// and by them how many answering endpoints no try has found.
+	Path   *Path   `json:"path"`
+	Tries  *Tries  `json:"tries"`
+	Missed float64 `json:"missed"`
 
 	// Endpoints by answer, and the addresses behind them.
 	Open     uint64 `json:"open"`
@@ -92,43 +143,61 @@ type Summary struct {
 	RTT99     time.Duration `json:"rtt_p99_ns"`
 }
 
-// Lost reports whether this machine lost something that the results may miss.
-func (s *Summary) Lost() bool { return s.Dropped+s.KernelDropped > 0 }
-
 // summary closes the books. It fails when they do not balance, which would be
 // an error of this program.
 func (s *Scan) summary(interrupted bool) (Summary, error) {
 	sent, received := s.send.Stats(), s.receive.Stats()
-	dropped, kernelDropped, err := s.prober.Dropped()
-	duplicates, strays := s.duplicates.Load(), s.strays.Load()
+	b := s.books()
 	sum := Summary{
 		Method: s.cfg.Method.Name, Seed: s.cfg.Seed, Interrupted: interrupted, Retries: s.cfg.Retries,
-		Elapsed: time.Since(time.Unix(0, s.started.Load())).Seconds(),
+		Elapsed: b.Elapsed.Seconds(),
 		Planned: s.limit, Probed: s.probed() - s.missing.Load(), Unreachable: s.missing.Load(),
-		Generated: sent.Generated, Sent: sent.Sent, Refused: sent.Refused,
-		Received: received.Received, Valid: received.Valid - duplicates - strays, Duplicate: duplicates,
-		BadCookie: received.BadCookie, OutOfPlan: received.OutOfPlan + strays, Foreign: received.Foreign,
-		Dropped: dropped, KernelDropped: kernelDropped,
+		Generated: b.Sent.Generated, Sent: b.Sent.Sent, Refused: b.Sent.Refused, DeviceDropped: b.Lost.Device,
+		Received: b.Received.Received, Valid: b.Received.Valid - b.Duplicates - b.Repeated - b.Strays, Duplicate: b.Duplicates, Repeated: b.Repeated,
+		BadCookie: b.Received.BadCookie, OutOfPlan: b.Received.OutOfPlan + b.Strays, Foreign: b.Received.Foreign,
+		Dropped: b.Lost.Ring, KernelDropped: b.Lost.Kernel, Lost: s.lost,
+		Path: b.path(),
 		Open: s.answers.Count(ledger.Open), Answered: s.answers.Count(ledger.Answered), Rejected: s.answers.Count(ledger.Rejected),
 		OpenFiltered: s.openFiltered, Neighbours: s.prober.Neighbours(),
 		HostsAlive: s.hosts.Len(), HostsAllReset: s.allReset,
 		RTTMedian: s.rtt.quantile(0.5), RTT99: s.rtt.quantile(0.99),
 	}
+	if pass := s.pass.Load(); pass != nil {
+		sum.Repairs = max(pass.try-s.cfg.Retries, 0)
+		sum.Tries = b.tries(min(pass.try, s.cfg.Retries))
+	}
+	sum.Missed = sum.missed()
 	sum.Silent = sum.Probed - min(sum.Probed, s.answers.Len())
-	if seconds := s.sending.Seconds(); seconds > 0 {
+	if seconds := b.Sending.Seconds(); seconds > 0 {
 		sum.Rate = float64(sum.Sent) / seconds
 	}
-	if err != nil {
-		return sum, fmt.Errorf("read the counters of dropped answers: %w", err)
-	}
-	if sum.Generated != sum.Sent+sum.Refused {
-		return sum, fmt.Errorf("the books do not balance: %d frames generated, %d sent, %d refused", sum.Generated, sum.Sent, sum.Refused)
+	if sent.Generated != sent.Sent+sent.Refused {
+		return sum, fmt.Errorf("the books do not balance: %d frames generated, %d sent, %d refused", sent.Generated, sent.Sent, sent.Refused)
 	}
 	if entered := s.entered.Load(); received.Valid != entered {
 		return sum, fmt.Errorf("the books do not balance: %d answers received, %d entered", received.Valid, entered)
 	}
-	if total := sum.Valid + sum.Duplicate + sum.BadCookie + sum.OutOfPlan + sum.Foreign; sum.Received != total {
-		return sum, fmt.Errorf("the books do not balance: %d packets received, %d accounted for", sum.Received, total)
+	if total := received.Valid + received.BadCookie + received.OutOfPlan + received.Foreign; received.Received != total {
+		return sum, fmt.Errorf("the books do not balance: %d packets received, %d accounted for", received.Received, total)
 	}
 	return sum, nil
+}
+
+// missed is how many endpoints would have answered, and no try has found them, by
+// the estimate that knows more.
+func (sum *Summary) missed() float64 {
+	found, tries := sum.Open+sum.Answered, sum.Retries+1
+	switch {
+	case sum.Path != nil && sum.Path.Answered+sum.Path.Lost >= manyOutcomes:
+		return estimate.Missed(found, sum.Path.Loss.Estimate, tries)
+	case sum.Tries != nil:
+		return estimate.Missed(found, sum.Tries.Loss.Estimate, tries)
+	}
+	return 0
+}
+
+// pathLoss returns what the canaries tell of the loss on the way.
+func (s *Scan) pathLoss() estimate.Interval {
+	b := s.books()
+	return estimate.Binomial(b.Canaries.Lost, b.Canaries.Answered+b.Canaries.Lost)
 }

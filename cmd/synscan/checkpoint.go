@@ -1,0 +1,189 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"synoptic/internal/checkpoint"
+	"synoptic/internal/scan"
+)
+
+// When checkpoints are written.
+const (
+	longScan = time.Minute // scans that take longer have one in any case
+	// One is due after a hundredth of the expected time, within these bounds, and
+	// not before ten times as long has passed as the last one took to write.
+	mostEvery, leastEvery = 5 * time.Second, 100 * time.Millisecond
+	assumedRate           = 1e6 // packets per second of a scan that has no rate
+)
+
+// saver is a scan.Keeper that writes a checkpoint from time to time, beside the
+// scan. Of a short scan it only keeps the last snapshot in memory, and writes that
+// when the scan does not come to its end.
+type saver struct {
+	path   string
+	chosen bool // the path was, by us
+	plan   *recipe
+	out    *outputs
+	every  time.Duration
+	say    *console
+
+	urgent  atomic.Bool // the next snapshot is due now
+	writes  atomic.Bool // snapshots are written
+	writing atomic.Bool
+	pause   atomic.Int64 // ns to the next one
+	taken   time.Time    // the last one
+
+	mu      sync.Mutex // over what follows, and over writing
+	last    *snapshot
+	written bool  // last is
+	failed  error // what writing last failed with
+}
+
+// snapshot is a checkpoint to be.
+type snapshot struct {
+	state   *scan.State
+	outputs outputsState
+	hosts   func(dst []byte) []byte
+}
+
+// save is the header of a checkpoint: the scan, and where it is.
+type save struct {
+	*recipe
+	Outputs outputsState `json:"outputs"`
+	State   *scan.State  `json:"state"`
+}
+
+// The sections of a checkpoint.
+const (
+	answersSection = iota
+	hostsSection
+	reportSection
+	targetsSection
+	sectionCount
+)
+
+// newSaver prepares the checkpoints of a scan.
+func (a *app) newSaver(s *scope, out *outputs, plan *recipe) (*saver, error) {
+	v := &saver{path: a.opt.checkpoint, plan: plan, out: out, say: a.say, taken: time.Now()}
+	if v.chosen = v.path == ""; v.chosen {
+		v.path = checkpointName(a.opt)
+	}
+	rate := a.opt.rate
+	if rate == 0 {
+		rate = assumedRate
+	}
+	expected := time.Duration(min(float64(s.visit)*float64(s.retries+1)/rate, 1e9) * float64(time.Second))
+	v.every = min(max(expected/100, leastEvery), mostEvery)
+	v.pause.Store(int64(v.every))
+	v.writes.Store(!v.chosen || expected > longScan)
+	if err := checkpoint.Usable(v.path); err != nil {
+		if !v.chosen {
+			return nil, err
+		}
+		a.say.note(fmt.Sprintf("there will be no checkpoint: %v", err))
+		return nil, nil
+	}
+	return v, nil
+}
+
+// checkpointName is where a checkpoint goes that nobody has named.
+func checkpointName(o options) string {
+	i := slices.IndexFunc(o.places, func(p place) bool { return p.name != "-" })
+	if i < 0 {
+		return fmt.Sprintf("synscan-%d.checkpoint", o.seed)
+	}
+	return o.places[i].name + ".checkpoint"
+}
+
+// Due implements scan.Keeper.
+func (v *saver) Due() bool {
+	return v.urgent.Load() || time.Since(v.taken) >= time.Duration(v.pause.Load()) && !v.writing.Load()
+}
+
+// Keep implements scan.Keeper.
+func (v *saver) Keep(state *scan.State) {
+	v.taken = time.Now()
+	outputs, hosts, ok := v.out.snapshot()
+	if !ok {
+		return // what is in the outputs is not known; the last one stays good
+	}
+	v.urgent.Store(false)
+	v.mu.Lock()
+	v.last, v.written = &snapshot{state, outputs, hosts}, false
+	v.mu.Unlock()
+	if v.writes.Load() && v.writing.CompareAndSwap(false, true) {
+		go func() { // finish waits for it
+			defer v.writing.Store(false)
+			v.write()
+		}()
+	}
+}
+
+// write writes the last snapshot, if it is not written yet. What fails is said
+// once, and tried again with the next one.
+func (v *saver) write() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.last == nil || v.written {
+		return
+	}
+	began := time.Now()
+	s := v.last
+	err := checkpoint.Write(v.path, save{v.plan, s.outputs, s.state}, s.state.Answers, s.state.Hosts, s.hosts(nil), v.plan.targets)
+	if err != nil && v.failed == nil {
+		v.say.note(err.Error())
+	}
+	v.failed, v.written = err, err == nil
+	v.pause.Store(int64(max(v.every, 10*time.Since(began))))
+}
+
+// hurry makes the next snapshot come, and be written, at once: the scan is being
+// interrupted.
+func (v *saver) hurry() {
+	if v != nil {
+		v.writes.Store(true)
+		v.urgent.Store(true)
+	}
+}
+
+// finish ends the checkpoints when the scan has. It returns the command that goes
+// on with the scan, "" if there is nothing to go on with.
+func (v *saver) finish(done bool) string {
+	if v == nil {
+		return ""
+	}
+	if done && v.chosen {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		if err := os.Remove(v.path); err != nil && !os.IsNotExist(err) {
+			v.say.note(fmt.Sprintf("remove %s: %v", v.path, bare(err)))
+		}
+		return ""
+	}
+	v.write()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if done || v.last == nil || !v.written {
+		return ""
+	}
+	return "synscan --resume " + v.path
+}
+
+// load reads a checkpoint.
+func load(path string) (*save, [][]byte, error) {
+	s := &save{recipe: &recipe{}, State: &scan.State{}}
+	parts, err := checkpoint.Read(path, s)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(parts) != sectionCount {
+		return nil, nil, fmt.Errorf("read checkpoint %s: it has %d sections, and this program reads %d", path, len(parts), sectionCount)
+	}
+	s.State.Answers, s.State.Hosts, s.targets = parts[answersSection], parts[hostsSection], parts[targetsSection]
+	return s, parts, nil
+}

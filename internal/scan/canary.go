@@ -1,0 +1,235 @@
+package scan
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+
+	"synoptic/internal/method"
+	"synoptic/internal/plan"
+)
+
+// Bounds of the canaries.
+const (
+	// canaryPool is how many of them there are at most: so many prefixes.
+	canaryPool = 1 << 13
+	// canaryRest is how long a canary's network is left alone after an answer or
+	// another canary of it.
+	canaryRest = time.Second
+	// Of all probes, so many are canaries; more where the rate follows them.
+	canaryShare    = 0.01
+	adaptiveShare  = 0.05
+	canarySpan     = 8               // sent together, at most
+	canaryPatience = 2 * samplePause // beyond what an answer may take: the counters of drops are read by then
+)
+
+// canaries are endpoints that have answered and are probed again while the scan
+// runs: what they do not answer was lost on the way. One for each network (/24,
+// /48) is kept, and rests for a second between two probes, so no host gets more.
+// Their probes leave in spans of their own between those of the pass, from a
+// source port of their own, by which their answers are told from all others.
+type canaries struct {
+	try   int     // theirs; negative: there are none
+	share float64 // of all probes
+
+	mu       sync.Mutex
+	networks map[uint64]*canary
+	resting  []*canary // in the order in which they may be probed
+	flying   []*flight // in the order of their probes
+	byPos    map[uint64]*flight
+	budget   float64
+	settled  Canaries // in all
+	recent   []outcome
+	missed   int // flying without an answer yet
+}
+
+// canary is the endpoint of a network that is probed.
+type canary struct {
+	pos   uint64
+	since time.Time // it rests
+}
+
+// flight is a canary's probe on its way.
+type flight struct {
+	canary   *canary
+	pos      uint64
+	at       time.Time // zero: not sent yet
+	answered bool
+	void     bool // this machine may have lost the answer
+}
+
+// Canaries counts those whose fate is known.
+type Canaries struct {
+	Answered uint64 `json:"answered"`
+	Lost     uint64 `json:"lost"`
+}
+
+// outcome is the fate of one canary.
+type outcome struct {
+	at   time.Time // when it was sent
+	lost bool
+}
+
+// newCanaries returns those of a scan. Without a source port of their own, or
+// where the system itself repeats what is lost, there are none.
+func newCanaries(cfg Config) *canaries {
+	c := &canaries{try: cfg.Retries + cfg.Repairs + 1, share: canaryShare, networks: map[uint64]*canary{}, byPos: map[uint64]*flight{}}
+	if cfg.Adaptive {
+		c.share = adaptiveShare
+	}
+	if cfg.OnePort || cfg.Method == method.Connect {
+		c.try = -1
+	}
+	return c
+}
+
+// offer tells of an endpoint that has answered for itself.
+func (c *canaries) offer(pos uint64, target netip.Addr, now time.Time) {
+	if c.try < 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	network := networkOf(target)
+	if known := c.networks[network]; known != nil {
+		// Now and then another one, so that a canary that has gone silent for
+		// good is not asked for ever.
+		if pos%8 == 0 {
+			known.pos = pos
+		}
+		return
+	}
+	if len(c.networks) < canaryPool {
+		one := &canary{pos: pos, since: now}
+		c.networks[network] = one
+		c.resting = append(c.resting, one)
+	}
+}
+
+// networkOf returns what the /24 or /48 of an address is known by.
+func networkOf(a netip.Addr) uint64 {
+	if a.Is4() {
+		b := a.As4()
+		return uint64(b[0])<<16 | uint64(b[1])<<8 | uint64(b[2])
+	}
+	b := a.As16()
+	return 1<<48 | uint64(b[0])<<40 | uint64(b[1])<<32 | uint64(b[2])<<24 | uint64(b[3])<<16 | uint64(b[4])<<8 | uint64(b[5])
+}
+
+// take makes a span of canaries if it is their turn beside so many other probes.
+func (c *canaries) take(s *plan.Span, others int) bool {
+	if c.try < 0 {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	// What could not be spent, for want of canaries, is not saved up.
+	c.budget = min(c.budget+c.share*float64(others), canarySpan)
+	now := time.Now()
+	s.Pending = s.Pending[:0]
+	for c.budget >= 1 && len(s.Pending) < others && len(c.resting) > 0 && now.Sub(c.resting[0].since) >= canaryRest {
+		one := c.resting[0]
+		c.resting = c.resting[1:]
+		if c.byPos[one.pos] != nil { // its answer is a second late
+			one.since = now
+			c.resting = append(c.resting, one)
+			break
+		}
+		f := &flight{canary: one, pos: one.pos}
+		c.flying = append(c.flying, f)
+		c.byPos[one.pos] = f
+		c.missed++
+		c.budget--
+		s.Pending = append(s.Pending, one.pos)
+	}
+	s.Try, s.Listed = c.try, true
+	return len(s.Pending) > 0
+}
+
+// sending notes when a span of canaries leaves.
+func (c *canaries) sending(s *plan.Span, at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, pos := range s.Pending {
+		f := c.byPos[pos]
+		f.at, f.canary.since = at, at
+		c.resting = append(c.resting, f.canary)
+	}
+}
+
+// unsent says that a span of canaries did not leave, or not whole.
+func (c *canaries) unsent(s *plan.Span) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, pos := range s.Pending {
+		c.byPos[pos].void = true
+	}
+}
+
+// heard enters the answer of a canary, and returns its round trip, or 0.
+func (c *canaries) heard(pos uint64, at int64) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f := c.byPos[pos]
+	if f == nil || f.answered || f.at.IsZero() {
+		return 0
+	}
+	f.answered = true
+	c.missed--
+	return max(time.Duration(at-f.at.UnixNano()), time.Microsecond)
+}
+
+// discard passes over the canaries sent since a time: this machine lost packets,
+// and with them perhaps answers.
+func (c *canaries) discard(since time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, f := range c.flying {
+		if !f.at.Before(since) {
+			f.void = true
+		}
+	}
+}
+
+// settle decides on the canaries whose answers were due; at the end of the scan,
+// of those that are not, the answered ones count.
+func (c *canaries) settle(now time.Time, due time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.flying) > 0 {
+		f := c.flying[0]
+		if f.at.IsZero() && !f.void || now.Sub(f.at) < due+canaryPatience {
+			return
+		}
+		c.flying = c.flying[1:]
+		delete(c.byPos, f.pos)
+		if !f.answered {
+			c.missed--
+		}
+		switch {
+		case f.void:
+			continue
+		case f.answered:
+			c.settled.Answered++
+		default:
+			c.settled.Lost++
+		}
+		c.recent = append(c.recent, outcome{f.at, !f.answered})
+	}
+}
+
+// outcomes returns those that were settled since it was called last.
+func (c *canaries) outcomes() []outcome {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	recent := c.recent
+	c.recent = nil
+	return recent
+}
+
+// count returns how many are settled in all, and how many answers may still come.
+func (c *canaries) count() (Canaries, int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.settled, c.missed
+}

@@ -1,0 +1,155 @@
+package scan
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"synoptic/tx"
+)
+
+// keeper is a Keeper for a run that is to be killed: it keeps the last snapshot
+// before the time of death, and how many records there were.
+type keeper struct {
+	sink    *records
+	every   time.Duration
+	next    time.Time
+	death   time.Time // zero: never
+	kill    func()
+	last    *State
+	records int
+}
+
+func (k *keeper) Due() bool {
+	now := time.Now()
+	if !k.death.IsZero() && now.After(k.death) {
+		k.kill()
+		return false
+	}
+	return !now.Before(k.next)
+}
+
+func (k *keeper) Keep(s *State) {
+	if !k.death.IsZero() && !time.Now().Before(k.death) {
+		return
+	}
+	k.last, k.records, k.next = s, len(k.sink.all), time.Now().Add(k.every)
+}
+
+// throughJSON returns a state as a program would have read it from a file.
+func throughJSON(t *testing.T, s *State) *State {
+	t.Helper()
+	if s == nil {
+		return nil
+	}
+	text, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := &State{Answers: s.Answers, Hosts: s.Hosts}
+	if err := json.Unmarshal(text, read); err != nil {
+		t.Fatal(err)
+	}
+	return read
+}
+
+// A scan that is killed again and again, at any time, and resumed from its last
+// snapshot, records what an undisturbed one does, and probes little more.
+func TestKilledScansRecordTheSame(t *testing.T) {
+	seed := time.Now().UnixNano()
+	rnd := rand.New(rand.NewPCG(uint64(seed), 0))
+	t.Logf("seed %d", seed)
+	for i := range 40 {
+		name := []string{"syn", "fin", "window"}[i%3]
+		retries, repairs, conns := i%2, i/2%3, 1+i%3
+		t.Run(fmt.Sprintf("%s/retries=%d/repairs=%d", name, retries, repairs), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPlan(t, "1-200", "10.0.0.0/27", "fd00:10::/124")
+				cfg := config(p, name)
+				cfg.Rate, cfg.Retries, cfg.Repairs, cfg.Silence = 5000, retries, repairs, Silence(i%3)
+				delay := func(ap netip.AddrPort) time.Duration {
+					return time.Duration(ap.Port()%20) * time.Millisecond
+				}
+				unreachable := netip.MustParseAddr("10.0.0.9")
+				network := func(m *memory) *Network {
+					n := m.network(conns)
+					route := n.Route
+					n.Route = func(a netip.Addr) (hop tx.Hop, ok bool) {
+						if a == unreachable {
+							return hop, false
+						}
+						return route(a)
+					}
+					return n
+				}
+				whole := newMemory(mixed)
+				whole.delay = delay
+				undisturbed := &records{}
+				want, err := run(t, t.Context(), cfg, network(whole), undisturbed)
+				if err != nil {
+					t.Fatal(err)
+				}
+
+				sink, probes := &records{}, map[netip.AddrPort]int{}
+				var state *State
+				kills, sent := 0, 0
+				var sum Summary
+				for {
+					net := newMemory(mixed)
+					net.delay = delay
+					ctx, cancel := context.WithCancel(t.Context())
+					k := &keeper{sink: sink, every: 100 * time.Millisecond, kill: cancel, records: len(sink.all), last: state}
+					if kills < 6 {
+						k.death = time.Now().Add(time.Duration(rnd.IntN(1500)) * time.Millisecond)
+					}
+					cfg.Keeper, cfg.Resume = k, throughJSON(t, state)
+					if sum, err = run(t, ctx, cfg, network(net), sink); err != nil {
+						t.Fatal(err)
+					}
+					killed := ctx.Err() != nil
+					cancel()
+					sent += net.sent
+					for ap, n := range net.probes {
+						probes[ap] += n
+					}
+					if !killed {
+						break
+					}
+					kills++
+					state = k.last
+					sink.all = sink.all[:k.records]
+				}
+				if got := sink.states(t); !maps.Equal(got, undisturbed.states(t)) {
+					expect(t, got, undisturbed.states(t))
+				}
+				for _, ap := range all(p) {
+					if n := probes[ap]; n == 0 && ap.Addr() != unreachable {
+						t.Errorf("%v was never probed", ap)
+					}
+				}
+				// 100 ms to the last snapshot, two looks, and what an answer may take.
+				if most := want.Sent + uint64(kills)*cfg.overlap(); uint64(sent) > most {
+					t.Errorf("%d probes for %d, %d kills", sent, want.Sent, kills)
+				}
+				if sum.Open != want.Open || sum.Answered != want.Answered || sum.Rejected != want.Rejected || sum.Silent != want.Silent ||
+					sum.Probed != want.Probed || sum.Unreachable != want.Unreachable || sum.HostsAlive != want.HostsAlive || sum.OpenFiltered != want.OpenFiltered {
+					t.Errorf("%+v\nwant %+v", sum, want)
+				}
+				if sum.Sent < want.Sent || sum.Sent > uint64(sent) {
+					t.Errorf("the books have %d probes of %d", sum.Sent, sent)
+				}
+			})
+		})
+	}
+}
+
+// overlap is how much a resumed run of the test above may send again: probes of
+// 100 ms, of two looks at the clock, and of the second for which an answer is
+// waited for as long as none has come.
+func (c *Config) overlap() uint64 { return uint64(c.Rate * 1.3) }
