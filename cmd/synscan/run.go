@@ -171,6 +171,9 @@ func (a *app) execute() (int, error) {
 			return exitUsage, err
 		}
 	}
+	if err := scope.checkMemory(availableMemory); err != nil {
+		return exitUsage, err
+	}
 	ctx, stop := context.WithCancel(a.signals.ctx)
 	defer stop()
 	out, err := openOutputs(a.opt.places, a.stdout, a.say, stop)

@@ -27,11 +27,11 @@ func overSocketsOf(t *testing.T, p *plan.Plan, name string, retries int, probes 
 	if err != nil {
 		t.Fatal(err)
 	}
-	port, err := netif.SourcePorts(retries+1, 1)
+	port, err := netif.SourcePorts(Ports(retries, 0), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	network, err := Dial(t.Context(), Options{Routes: routes, SourcePort: port, Ports: uint16(retries + 1), Senders: 2, Probes: probes})
+	network, err := Dial(t.Context(), Options{Routes: routes, SourcePort: port, Ports: uint16(Ports(retries, 0)), Senders: 2, Probes: probes})
 	if err != nil {
 		t.Fatal(err)
 	}

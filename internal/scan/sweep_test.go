@@ -76,6 +76,7 @@ type sweep struct {
 	method       string
 	senders      int
 	retries      int
+	repairs      int
 	rate         float64
 }
 
@@ -90,11 +91,11 @@ func inLab(t *testing.T, l *lab.Lab, sw sweep) Summary {
 	if err != nil {
 		t.Fatal(err)
 	}
-	port, err := netif.SourcePorts(sw.retries+1, 1)
+	port, err := netif.SourcePorts(Ports(sw.retries, sw.repairs), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	network, err := Dial(t.Context(), Options{Routes: routes, SourcePort: port, Ports: uint16(sw.retries + 1), Senders: sw.senders})
+	network, err := Dial(t.Context(), Options{Routes: routes, SourcePort: port, Ports: uint16(Ports(sw.retries, sw.repairs)), Senders: sw.senders})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +105,7 @@ func inLab(t *testing.T, l *lab.Lab, sw sweep) Summary {
 	sink := &found{plan: p, states: make([]result.State, p.Len())}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	sum, err := run(t, ctx, Config{Plan: p, Method: m, Seed: 1, Retries: sw.retries, Rate: sw.rate, Wait: 4 * time.Second}, network, sink)
+	sum, err := run(t, ctx, Config{Plan: p, Method: m, Seed: 1, Retries: sw.retries, Repairs: sw.repairs, Rate: sw.rate, Wait: 4 * time.Second}, network, sink)
 	if err != nil {
 		t.Fatal(err)
 	}
