@@ -2,6 +2,7 @@ package respond
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"testing"
 	"time"
@@ -39,6 +40,35 @@ func BenchmarkProgram(b *testing.B) {
 				b.ReportMetric(float64(total.Nanoseconds())/float64(n), "program-ns/frame")
 			})
 		}
+	}
+}
+
+// BenchmarkPath is the time of the program for a probe without an answer, by
+// what it does about the path.
+func BenchmarkPath(b *testing.B) {
+	for name, change := range map[string]func(*Config){
+		"good":    func(*Config) {},
+		"lossy":   func(c *Config) { c.Loss = Fraction(1, 100) },
+		"policed": func(c *Config) { c.Police = 100_000 },
+		"fast":    func(c *Config) { c.Police = math.MaxUint32 },
+	} {
+		b.Run("path="+name, func(b *testing.B) {
+			cfg := nothingOpen()
+			change(&cfg)
+			r := load(b, cfg)
+			frame := silentFrame(b, cfg, probe{to: target4})
+			var total time.Duration
+			n := 0
+			for b.Loop() {
+				_, perRun, err := r.prog.Benchmark(frame, 10_000, nil)
+				if err != nil {
+					b.Fatal(err)
+				}
+				total += perRun
+				n++
+			}
+			b.ReportMetric(float64(total.Nanoseconds())/float64(n), "program-ns/frame")
+		})
 	}
 }
 

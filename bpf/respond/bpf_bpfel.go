@@ -13,6 +13,17 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type bpfBucket struct {
+	_    structs.HostLayout
+	Lock struct {
+		_   structs.HostLayout
+		Val uint32
+	}
+	_      [4]byte
+	At     uint64
+	Tokens uint64
+}
+
 type bpfConfig struct {
 	_   structs.HostLayout
 	Key struct {
@@ -24,6 +35,7 @@ type bpfConfig struct {
 	ClosedBelow   uint64
 	RejectedBelow uint64
 	LostBelow     uint64
+	PathLostBelow uint64
 	Net6          [16]uint8
 	Mask6         [16]uint8
 	Router6       [16]uint8
@@ -31,6 +43,8 @@ type bpfConfig struct {
 	Mask4         [4]uint8
 	Router4       [4]uint8
 	LoseTries     uint32
+	Police        uint32
+	PoliceBurst   uint32
 	Personality   bpfPersonality
 	FromRouter4   uint8
 	FromRouter6   uint8
@@ -54,6 +68,8 @@ type bpfCounters struct {
 	SynAck      uint64
 	Rst         uint64
 	Icmp        uint64
+	Policed     uint64
+	PathLost    uint64
 	Silent      uint64
 	Accepted    uint64
 	Lost        uint64
@@ -86,6 +102,7 @@ const (
 const (
 	bpfMapCounts   = "counts"
 	bpfMapKnobs    = "knobs"
+	bpfMapPolicer  = "policer"
 	bpfMapTries    = "tries"
 	bpfProgRespond = "respond"
 )
@@ -139,9 +156,10 @@ type bpfProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfMapSpecs struct {
-	Counts *ebpf.MapSpec `ebpf:"counts"`
-	Knobs  *ebpf.MapSpec `ebpf:"knobs"`
-	Tries  *ebpf.MapSpec `ebpf:"tries"`
+	Counts  *ebpf.MapSpec `ebpf:"counts"`
+	Knobs   *ebpf.MapSpec `ebpf:"knobs"`
+	Policer *ebpf.MapSpec `ebpf:"policer"`
+	Tries   *ebpf.MapSpec `ebpf:"tries"`
 }
 
 // bpfVariableSpecs contains global variables before they are loaded into the kernel.
@@ -170,15 +188,17 @@ func (o *bpfObjects) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfMaps struct {
-	Counts *ebpf.Map `ebpf:"counts"`
-	Knobs  *ebpf.Map `ebpf:"knobs"`
-	Tries  *ebpf.Map `ebpf:"tries"`
+	Counts  *ebpf.Map `ebpf:"counts"`
+	Knobs   *ebpf.Map `ebpf:"knobs"`
+	Policer *ebpf.Map `ebpf:"policer"`
+	Tries   *ebpf.Map `ebpf:"tries"`
 }
 
 func (m *bpfMaps) Close() error {
 	return _BpfClose(
 		m.Counts,
 		m.Knobs,
+		m.Policer,
 		m.Tries,
 	)
 }

@@ -35,6 +35,16 @@ type Config struct {
 	// if loss is configured at Load and none otherwise. Beyond it an endpoint
 	// loses nothing, and Counters.LossFull grows.
 	LossEndpoints int
+	// Loss is the part of all TCP segments that a lossy path drops, each by itself
+	// and at random, whatever its endpoint and however often it was tried. That
+	// happens before an answer is decided, so that it stands for loss in either
+	// direction, or for both together. It includes what a scanner's kernel sends,
+	// such as its resets of a SYN scan's connections.
+	Loss Share
+	// Police is how many TCP segments a second the path lets through; zero means
+	// all. They share a bucket of Burst tokens, and those for which it has none
+	// are dropped. Random loss strikes behind the policer.
+	Police uint32
 	// Answer segments with a wrong checksum as well. Without it they are
 	// dropped, as hosts do, and Counters.BadChecksum grows.
 	SkipChecksums bool
@@ -58,6 +68,8 @@ var (
 const (
 	defaultLossEndpoints = 1 << 21
 	minQuote, maxQuote   = 8, 60
+	minBurst             = 8
+	burstsPerSecond      = 200 // 5 ms each
 )
 
 // DefaultConfig returns a network that is mostly silent, as the Internet is:
@@ -108,6 +120,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("shares %s open, %s closed, %s rejected: more than the whole", c.Open, c.Closed, c.Rejected)
 	case c.LoseShare > Whole:
 		return errors.New("share of endpoints that lose: more than the whole")
+	case c.Loss > Whole:
+		return errors.New("share of probes that are lost: more than the whole")
 	case int(c.Personality) >= len(personalityNames):
 		return fmt.Errorf("personality %d: unknown", uint8(c.Personality))
 	case c.Quote != 0 && c.Quote < minQuote || c.Quote > maxQuote || c.Quote%4 != 0:
@@ -125,6 +139,16 @@ func (c Config) Validate() error {
 // loses tells whether any answer is lost on purpose.
 func (c Config) loses() bool { return c.LoseShare > 0 && c.LoseTries > 0 }
 
+// Burst returns how many segments the policer lets through at once after a
+// pause: what it lets through in 5 ms, and at least 8. In any time t, at most
+// Burst + Police*t pass.
+func (c Config) Burst() uint32 {
+	if c.Police == 0 {
+		return 0
+	}
+	return max(c.Police/burstsPerSecond, minBurst)
+}
+
 // encode returns the config as the BPF program reads it.
 func (c Config) encode() bpfConfig {
 	c = c.withDefaults()
@@ -137,6 +161,8 @@ func (c Config) encode() bpfConfig {
 	if c.loses() {
 		b.LostBelow, b.LoseTries = uint64(c.LoseShare), c.LoseTries
 	}
+	b.PathLostBelow = uint64(c.Loss)
+	b.Police, b.PoliceBurst = c.Police, c.Burst()
 	encodePrefix(b.Net4[:], b.Mask4[:], c.Prefix4)
 	encodePrefix(b.Net6[:], b.Mask6[:], c.Prefix6)
 	if c.Router4.IsValid() {
@@ -166,6 +192,8 @@ func decode(b bpfConfig) Config {
 		Rejected:      Share(b.RejectedBelow - b.ClosedBelow),
 		LoseShare:     Share(b.LostBelow),
 		LoseTries:     b.LoseTries,
+		Loss:          Share(b.PathLostBelow),
+		Police:        b.Police,
 		Personality:   Personality(b.Personality),
 		Error:         ICMPError{b.Icmp4Type, b.Icmp4Code, b.Icmp6Type, b.Icmp6Code},
 		Quote:         int(b.Quote),

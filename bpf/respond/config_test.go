@@ -15,6 +15,7 @@ func TestConfigSurvivesTheKernel(t *testing.T) {
 		Personality: BSD, Error: AdminProhibited, Quote: 28,
 		Router4: netip.MustParseAddr("192.0.2.1"), Router6: netip.MustParseAddr("2001:db8::1"),
 		LoseShare: Fraction(1, 3), LoseTries: 3, LossEndpoints: 77, SkipChecksums: true,
+		Loss: Whole - 1, Police: 1 << 31,
 	}
 	everyAddress := DefaultConfig()
 	everyAddress.Prefix4, everyAddress.Prefix6 = netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")
@@ -36,12 +37,14 @@ func TestConfigSurvivesTheKernel(t *testing.T) {
 
 func TestInvalidConfigIsRefused(t *testing.T) {
 	for want, change := range map[string]func(*Config){
-		"want an IPv4 prefix": func(c *Config) { c.Prefix4 = c.Prefix6 },
-		"want an IPv6 prefix": func(c *Config) { c.Prefix6 = netip.MustParsePrefix("::ffff:10.0.0.0/104") },
-		"more than the whole": func(c *Config) { c.Open = Whole },
-		"personality 9":       func(c *Config) { c.Personality = 9 },
-		"quote of 9 bytes":    func(c *Config) { c.Quote = 9 },
-		"want an IPv6 addr":   func(c *Config) { c.Router6 = netip.MustParseAddr("192.0.2.1") },
+		"want an IPv4 prefix":     func(c *Config) { c.Prefix4 = c.Prefix6 },
+		"want an IPv6 prefix":     func(c *Config) { c.Prefix6 = netip.MustParsePrefix("::ffff:10.0.0.0/104") },
+		"more than the whole":     func(c *Config) { c.Open = Whole },
+		"probes that are lost":    func(c *Config) { c.Loss = Whole + 1 },
+		"endpoints that lose: mo": func(c *Config) { c.LoseShare = Whole + 1 },
+		"personality 9":           func(c *Config) { c.Personality = 9 },
+		"quote of 9 bytes":        func(c *Config) { c.Quote = 9 },
+		"want an IPv6 addr":       func(c *Config) { c.Router6 = netip.MustParseAddr("192.0.2.1") },
 	} {
 		cfg := DefaultConfig()
 		change(&cfg)

@@ -8,14 +8,18 @@ import (
 // Counters is what a responder saw and did since it was loaded or reset.
 //
 // Each frame in the range is in one of TCP, NonTCP, Fragments, Malformed and
-// BadChecksum; each segment of TCP in one of SynAck, Reset, ICMP, Silent,
-// Accepted, Lost and Failed. A reply counts as sent when the program returns it to the driver.
+// BadChecksum; each segment of TCP in one of Policed, PathLost, SynAck, Reset,
+// ICMP, Silent, Accepted, Lost and Failed. A reply counts as sent when the
+// program returns it to the driver.
 type Counters struct {
 	TCP         [64]uint64 // well-formed segments by flags byte without ECE and CWR
 	NonTCP      uint64
 	Fragments   uint64
 	Malformed   uint64 // headers that contradict themselves or the frame's length
 	BadChecksum uint64 // IPv4 header or TCP
+
+	Policed  uint64 // dropped by the policer
+	PathLost uint64 // dropped by chance, of those that the policer let through
 
 	SynAck uint64
 	Reset  uint64
@@ -24,7 +28,7 @@ type Counters struct {
 	// Accepted counts the bare ACKs that end a handshake, as a connect scan
 	// sends them. They, and data behind them, get no answer.
 	Accepted uint64
-	Lost     uint64 // answers withheld by the configured loss
+	Lost     uint64 // first answers withheld by lossy endpoints
 	Failed   uint64 // answers due that could not be built: a fault
 
 	ECN      uint64 // of TCP, those with ECE or CWR set
@@ -48,10 +52,14 @@ func (c Counters) Frames() uint64 {
 // Replies returns the number of frames sent.
 func (c Counters) Replies() uint64 { return c.SynAck + c.Reset + c.ICMP }
 
+// Dropped returns the number of segments that were lost on the path: no
+// simulated host saw them.
+func (c Counters) Dropped() uint64 { return c.Policed + c.PathLost }
+
 // Check returns an error unless every segment has one outcome. Counters that
 // are read while frames arrive may be out of balance by those frames.
 func (c Counters) Check() error {
-	if in, out := c.Segments(), c.Replies()+c.Silent+c.Accepted+c.Lost+c.Failed; in != out {
+	if in, out := c.Segments(), c.Dropped()+c.Replies()+c.Silent+c.Accepted+c.Lost+c.Failed; in != out {
 		return fmt.Errorf("responder's books: %d segments seen, %d decided", in, out)
 	}
 	return nil
@@ -79,6 +87,8 @@ func (c *Counters) add(b *bpfCounters) {
 	c.Fragments += b.Fragment
 	c.Malformed += b.Malformed
 	c.BadChecksum += b.BadChecksum
+	c.Policed += b.Policed
+	c.PathLost += b.PathLost
 	c.SynAck += b.SynAck
 	c.Reset += b.Rst
 	c.ICMP += b.Icmp

@@ -8,6 +8,12 @@
 // scan has to find, for any method, without asking the network. Everything
 // that is not addressed into the range passes to the kernel.
 //
+// The path there may be a bad one, with loss by chance ([Config.Loss]) and a
+// policer ([Config.Police]). What these take from a scan is a matter of luck and
+// of its rate, but their probability and rate are given, and how many probes
+// each has dropped is counted, so that a scanner's estimates can be held against
+// both.
+//
 // The program counts every frame in its range exactly once ([Counters]), so
 // that "sent" on the one side can be compared with "seen" on the other for
 // equality.

@@ -1,5 +1,5 @@
 /* What user space shares with the responder: knobs, counters, and the memory of
- * a lossy network.
+ * a lossy network. The policer's bucket is the program's own.
  */
 #ifndef SYNOPTIC_RESPOND_MAPS_BPF_H
 #define SYNOPTIC_RESPOND_MAPS_BPF_H
@@ -17,8 +17,9 @@ enum personality {
 	PERSONALITY_REJECT,
 };
 
-/* Shares are cumulative bounds on the low (loss: the high) 32 bits of the
- * hash, hence 0 .. 2^32. Addresses are in network byte order; an absent prefix
+/* Shares are cumulative bounds on the low (lost_below: the high) 32 bits of the
+ * hash, or a bound on a random number of 32 bits (path_lost_below), hence
+ * 0 .. 2^32. Addresses are in network byte order; an absent prefix
  * has a zero mask and an address of ones, which nothing matches.
  */
 struct config {
@@ -27,6 +28,7 @@ struct config {
 	__u64 closed_below;
 	__u64 rejected_below;
 	__u64 lost_below;
+	__u64 path_lost_below;
 	__u8 net6[16];
 	__u8 mask6[16];
 	__u8 router6[16]; /* sender of ICMPv6 errors, valid iff from_router6 */
@@ -34,6 +36,8 @@ struct config {
 	__u8 mask4[4];
 	__u8 router4[4]; /* sender of ICMP errors, valid iff from_router4 */
 	__u32 lose_tries; /* a lossy endpoint loses this many probes */
+	__u32 police;     /* probes a second; 0 for no policer */
+	__u32 police_burst; /* probes at once after a pause */
 	enum personality personality;
 	__u8 from_router4;
 	__u8 from_router6;
@@ -59,6 +63,8 @@ struct counters {
 	__u64 syn_ack;
 	__u64 rst;
 	__u64 icmp;
+	__u64 policed;   /* dropped by the policer */
+	__u64 path_lost; /* dropped by chance */
 	__u64 silent;
 	__u64 accepted; /* bare ACKs that end a handshake with an open port */
 	__u64 lost;
@@ -66,6 +72,15 @@ struct counters {
 
 	__u64 ecn;       /* of tcp[], those with ECE or CWR */
 	__u64 loss_full; /* answers not lost because the tries map was full */
+};
+
+/* The policer's tokens, in 1e-9 packets, as they were at a time by
+ * bpf_ktime_get_ns().
+ */
+struct bucket {
+	struct bpf_spin_lock lock;
+	__u64 at;
+	__u64 tokens;
 };
 
 /* One endpoint of the range. An IPv4 address is in the first four bytes, the
@@ -97,6 +112,17 @@ struct {
 	__type(key, __u32);
 	__type(value, struct counters);
 } counts SEC(".maps");
+
+/* One bucket for all CPUs, under its lock. Read and written here only, and only
+ * while a policer is configured. User space does not empty or fill it: a new
+ * rate takes over the tokens, as many as its burst has room for.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct bucket);
+} policer SEC(".maps");
 
 /* How many answers of a lossy endpoint have been lost so far. Written here,
  * only while loss is configured; emptied by user space. Nothing is evicted: an

@@ -3,13 +3,14 @@
 /* An XDP program that plays every host of an address range.
  *
  *   frame -> in the range? -> well-formed TCP? -> count its flags
+ *         -> path: policed or lost on the way?
  *         -> truth: SipHash(key, address, port) says open, closed, ...
  *         -> answer: what a host of this personality sends back
  *         -> lost? -> rewrite the frame in place -> send it back
  *
  * There is no state per host or connection: the hash is the host, and its
  * initial sequence number. (Only a lossy network remembers how often it was
- * asked.) Frames for other addresses, ARP and neighbour discovery pass to the
+ * asked, and a policer when.) Frames for other addresses, ARP and neighbour discovery pass to the
  * kernel, so real hosts can live beside it.
  */
 #include <linux/bpf.h>
@@ -18,6 +19,7 @@
 #include "checksum.bpf.h"
 #include "maps.bpf.h"
 #include "parse.bpf.h"
+#include "path.bpf.h"
 #include "reply.bpf.h"
 #include "siphash.bpf.h"
 
@@ -205,6 +207,8 @@ static __always_inline int respond_to(struct xdp_md *ctx, const struct config *c
 	count->tcp[p.flags & TCP_FLAGS]++;
 	if (p.flags & TCP_ECE_CWR)
 		count->ecn++;
+	if (is_taken(cfg, count))
+		return XDP_DROP;
 
 	hash = endpoint_hash(cfg, &p, v6);
 	state = state_of(cfg, hash);

@@ -45,6 +45,7 @@ func Load(cfg Config) (*Responder, error) {
 	if err := spec.LoadAndAssign(&o, nil); err != nil {
 		return nil, fmt.Errorf("load responder: %w", err)
 	}
+	o.Policer.Close() // the program has it
 	r := &Responder{prog: o.Respond, knobs: o.Knobs, counts: o.Counts, lost: o.Tries}
 	if err := r.Configure(cfg); err != nil {
 		r.Close()
@@ -151,7 +152,8 @@ func setXDP(dev netlink.Link, fd, flags int) error {
 
 // Configure replaces the config, except LossEndpoints, while the program runs
 // on, and forgets all losses. A frame that arrives meanwhile may meet a mixture
-// of the old and the new.
+// of the old and the new. A policer keeps the tokens that it had, as many as the
+// new Burst has room for, and goes on at the new rate.
 func (r *Responder) Configure(cfg Config) error {
 	if err := cfg.Validate(); err != nil {
 		return fmt.Errorf("configure responder: %w", err)

@@ -65,7 +65,8 @@ func (t Truth) State(ap netip.AddrPort) State {
 }
 
 // Losses returns how many answers of an endpoint are lost before the first
-// that arrives.
+// that arrives. That is all of a network's loss that is known beforehand: of
+// [Config.Loss] and [Config.Police] the counters tell afterwards.
 func (t Truth) Losses(ap netip.AddrPort) int {
 	if !t.cfg.loses() || !t.Contains(ap.Addr()) || Share(t.hash(ap)>>32) >= t.cfg.LoseShare {
 		return 0

@@ -52,35 +52,27 @@ func status(name string, reset bool) error {
 
 func printCounters(w io.Writer, c respond.Counters) {
 	line := func(name string, n uint64) { fmt.Fprintf(w, "%-28s %d\n", name, n) }
+	rare := func(name string, n uint64) {
+		if n > 0 {
+			line(name, n)
+		}
+	}
 	line("frames seen", c.Frames())
 	for flags, n := range c.TCP {
-		if n > 0 {
-			line("  "+respond.FlagNames(uint8(flags)), n)
-		}
+		rare("  "+respond.FlagNames(uint8(flags)), n)
 	}
-	for _, rare := range []struct {
-		name string
-		n    uint64
-	}{
-		{"  not TCP", c.NonTCP},
-		{"  fragments", c.Fragments},
-		{"  malformed", c.Malformed},
-		{"  wrong checksum", c.BadChecksum},
-	} {
-		if rare.n > 0 {
-			line(rare.name, rare.n)
-		}
-	}
+	rare("  not TCP", c.NonTCP)
+	rare("  fragments", c.Fragments)
+	rare("  malformed", c.Malformed)
+	rare("  wrong checksum", c.BadChecksum)
+	rare("dropped by the policer", c.Policed)
+	rare("dropped at random", c.PathLost)
 	line("answered with SYN+ACK", c.SynAck)
 	line("answered with RST", c.Reset)
 	line("answered with ICMP", c.ICMP)
 	line("not answered", c.Silent)
 	line("handshakes ended", c.Accepted)
 	line("answers lost on purpose", c.Lost)
-	if c.LossFull > 0 {
-		line("answers not lost, no room", c.LossFull)
-	}
-	if c.Failed > 0 {
-		line("answers failed, a fault", c.Failed)
-	}
+	rare("answers not lost, no room", c.LossFull)
+	rare("answers failed, a fault", c.Failed)
 }

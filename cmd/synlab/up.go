@@ -49,6 +49,8 @@ func (n *network) flags(f *pflag.FlagSet) {
 	f.Var(&n.respond.Personality, "personality", "standard, windows, bsd, synproxy or reject")
 	f.Uint32Var(&n.respond.LoseTries, "lose-tries", 0, "answers that a lossy endpoint loses before the first that arrives")
 	f.Var(&n.respond.LoseShare, "lose-share", "part of all endpoints that is lossy")
+	f.Var(&n.respond.Loss, "loss", "part of all probes that is lost at random")
+	f.Uint32Var(&n.respond.Police, "police", 0, "probes a second beyond which more are dropped; 0 for no such limit")
 	f.StringVar(&n.key, "key", fmt.Sprintf("%x", n.respond.Key), "32 hexadecimal digits that the truth follows from")
 	f.BoolVar(&n.hosts, "hosts", true, "add real hosts: one on the link, one behind the gate")
 }

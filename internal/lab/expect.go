@@ -40,7 +40,10 @@ type Scan struct {
 }
 
 // Expect returns what a scan has to say of each of the ports of one host, in
-// their order. Filtered ports without an answer are among them; silent ports of
+// their order, if the path drops nothing by chance or for the rate of the scan
+// ([respond.Config.Loss] and [respond.Config.Police]). If it does, every answer
+// that was found is as expected, and no more are missing than
+// [respond.Counters.Dropped]. Filtered ports without an answer are among them; silent ports of
 // a host that gives no sign of life are not, where silence is the signal. An
 // ICMP error is a sign of life if the host itself sent it.
 func (t Truth) Expect(s Scan, host netip.Addr, ports []uint16) ([]result.Record, error) {
