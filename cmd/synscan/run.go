@@ -178,7 +178,7 @@ func (a *app) execute() (int, error) {
 	defer network.Close()
 	s := scan.New(scan.Config{
 		Plan: scope.plan, Method: a.opt.method, Seed: a.opt.seed,
-		Rate: a.opt.rate, Retries: scope.retries, Wait: a.opt.wait,
+		Rate: a.opt.rate, RatePerPrefix: a.opt.perPrefix, Retries: scope.retries, Wait: a.opt.wait,
 		MaxProbes: a.opt.maxProbes, Silence: a.opt.silence(), OnePort: a.opt.sourcePort != 0,
 	}, network)
 	if err := out.begin(about); err != nil {

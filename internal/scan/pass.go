@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"synoptic/internal/plan"
+	"synoptic/tx"
 )
 
 // pass hands out the spans of one try over the plan: all positions first, then
@@ -15,10 +16,11 @@ type pass struct {
 	mu   sync.Mutex
 	next uint64 // position
 	to   uint64
+	cut  *tx.Cutter
 }
 
 func (s *Scan) newPass(try int) *pass {
-	p := &pass{scan: s, try: try, to: s.limit}
+	p := &pass{scan: s, try: try, to: s.limit, cut: tx.NewCutter(s.cfg.Plan, s.cfg.RatePerPrefix)}
 	if try > 0 {
 		p.to = s.cursor.Load()
 	}
@@ -33,17 +35,26 @@ func (p *pass) Next(s *plan.Span) bool {
 	s.Try, s.From = p.try, p.next
 	spanLen := plan.SpanLen(p.scan.Rate(), p.scan.senders)
 	if p.try == 0 {
-		p.next += min(uint64(spanLen), p.to-p.next)
-		p.scan.cursor.Store(p.next)
+		s.To = p.next + min(uint64(spanLen), p.to-p.next)
 	} else {
 		if s.Pending == nil {
 			s.Pending = make([]uint64, 0, plan.MaxSpan)
 		}
-		s.Pending, p.next = p.scan.answers.Pending(p.next, p.to, s.Pending[:0:spanLen])
+		s.Pending, s.To = p.scan.answers.Pending(p.next, p.to, s.Pending[:0:spanLen])
 	}
-	s.To = p.next
 	if s.Len() == 0 {
+		p.next = s.To
 		return false
+	}
+	if n := p.cut.Fit(s); n < s.Len() {
+		s.To = s.At(n-1) + 1
+		if p.try > 0 {
+			s.Pending = s.Pending[:n]
+		}
+	}
+	p.next = s.To
+	if p.try == 0 {
+		p.scan.cursor.Store(p.next)
 	}
 	s.Serial = p.scan.times.take(s.From)
 	return true
