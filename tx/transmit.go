@@ -3,13 +3,14 @@
 //
 //	1 a sender takes the next span from the scan
 //	2 it builds the span's frames into its batch         (frame.go, batch.go)
-//	3 it waits until the pacer lets them go
+//	3 it waits until the networks of its targets may have them, if there is such
+//	  a bound, and the pacer lets them go           (prefixes.go, pacer.go)
 //	4 it stamps the span with the time, for round trips
 //	5 it hands the batch to its sockets, each in one system call (conn.go)
 //	6 what the machine refused it offers again, until all of the span is sent
 //
 // Every sender is a locked thread with its own sockets and buffers; they share
-// only the pacer and the source of spans. Nothing allocates per packet, and
+// only pacer, bounds and the source of spans. Nothing allocates per packet, and
 // nothing is remembered of a probe: the receive side recognises answers by plan
 // and cookie alone.
 package tx
@@ -52,16 +53,18 @@ type counters struct{ generated, sent, refused, unreachable atomic.Uint64 }
 
 // Transmitter sends spans through one Conn per sender.
 type Transmitter struct {
-	probe  Probe
-	conns  []Conn
-	pacer  *Pacer
-	counts counters
+	probe    Probe
+	conns    []Conn
+	pacer    *Pacer
+	prefixes *Prefixes
+	counts   counters
 }
 
 // New returns a transmitter of probes that shares a pacer among its senders,
-// one per conn. The conns stay the caller's to close.
-func New(probe Probe, conns []Conn, pacer *Pacer) *Transmitter {
-	return &Transmitter{probe: probe, conns: conns, pacer: pacer}
+// one per conn, and the bound of each network, if it is not nil. The conns stay
+// the caller's to close.
+func New(probe Probe, conns []Conn, pacer *Pacer, prefixes *Prefixes) *Transmitter {
+	return &Transmitter{probe: probe, conns: conns, pacer: pacer, prefixes: prefixes}
 }
 
 // Stats returns the counts so far; safe at any time.
@@ -84,7 +87,7 @@ func (t *Transmitter) Run(ctx context.Context, spans Spans) error {
 		if err != nil {
 			return err
 		}
-		senders[i] = &sender{framer: framer, conn: conn, pacer: t.pacer, counts: &t.counts}
+		senders[i] = &sender{framer: framer, conn: conn, pacer: t.pacer, prefixes: t.prefixes, counts: &t.counts}
 	}
 	var running sync.WaitGroup
 	errs := make([]error, len(senders))
@@ -102,12 +105,14 @@ func (t *Transmitter) Run(ctx context.Context, spans Spans) error {
 }
 
 type sender struct {
-	framer *Framer
-	conn   Conn
-	pacer  *Pacer
-	counts *counters
-	batch  Batch
-	span   plan.Span
+	framer   *Framer
+	conn     Conn
+	pacer    *Pacer
+	prefixes *Prefixes
+	counts   *counters
+	batch    Batch
+	span     plan.Span
+	claim    Claim
 }
 
 func (s *sender) run(ctx context.Context, spans Spans) error {
@@ -117,17 +122,31 @@ func (s *sender) run(ctx context.Context, spans Spans) error {
 		if s.batch.n == 0 {
 			continue
 		}
-		if s.pacer.Wait(ctx, s.batch.n) != nil {
-			spans.GiveBack(&s.span, s.batch.n)
-			return nil
-		}
-		spans.Sending(&s.span, time.Now())
-		if sent, err := s.flush(ctx); sent < s.batch.n {
+		if sent, err := s.send(ctx, spans); sent < s.batch.n {
 			spans.GiveBack(&s.span, s.batch.n-sent)
 			return err
 		}
 	}
 	return nil
+}
+
+// send sends the batch when it may, and returns how far it came: without error
+// if ctx ended.
+func (s *sender) send(ctx context.Context, spans Spans) (sent int, err error) {
+	if s.prefixes != nil {
+		for i := range s.batch.n {
+			s.claim.Add(s.batch.frames[i].dst)
+		}
+		if s.prefixes.Wait(ctx, &s.claim) != nil {
+			return 0, nil
+		}
+		defer s.prefixes.Left(&s.claim)
+	}
+	if s.pacer.Wait(ctx, s.batch.n) != nil {
+		return 0, nil
+	}
+	spans.Sending(&s.span, time.Now())
+	return s.flush(ctx)
 }
 
 // How long a sender keeps offering a frame that the machine refuses: the first

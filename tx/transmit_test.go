@@ -23,6 +23,7 @@ type wholePlan struct {
 	spanLen int
 	stamped int
 	back    int // probes given back
+	cut     *Cutter
 }
 
 func (w *wholePlan) GiveBack(s *plan.Span, unsent int) {
@@ -35,8 +36,9 @@ func (w *wholePlan) Next(s *plan.Span) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s.From = w.next
-	w.next += min(uint64(w.spanLen), w.to-w.next)
-	s.To = w.next
+	s.To = w.next + min(uint64(w.spanLen), w.to-w.next)
+	s.To = s.From + uint64(w.cut.Fit(s))
+	w.next = s.To
 	return s.Len() > 0
 }
 
@@ -85,7 +87,7 @@ func run(t *testing.T, ctx context.Context, p *plan.Plan, spanLen int, pacer *Pa
 	for _, c := range conns {
 		list = append(list, c)
 	}
-	tr := New(pr, list, pacer)
+	tr := New(pr, list, pacer, nil)
 	err := tr.Run(ctx, &wholePlan{to: p.Len(), spanLen: spanLen})
 	return tr.Stats(), err
 }
@@ -277,7 +279,7 @@ func TestInterruptLeavesNoSpanHalfSent(t *testing.T) {
 		}
 		return 0, nil
 	}
-	tr := New(probe(p, method.Table[0], wire.Ethernet), []Conn{c}, NewPacer(1e6))
+	tr := New(probe(p, method.Table[0], wire.Ethernet), []Conn{c}, NewPacer(1e6), nil)
 	spans := &wholePlan{to: p.Len(), spanLen: 100}
 	if err := tr.Run(ctx, spans); err != nil {
 		t.Fatal(err)

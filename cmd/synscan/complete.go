@@ -33,7 +33,7 @@ func addCompletions(cmd *cobra.Command) {
 		"interface": cli.Interfaces,
 		"retries":   cli.Words(auto),
 	}
-	cli.CompleteValues(cmd, values, "exclude", "top-ports", "yes-really-scan", "wait", "seed", "shard", "max-probes", "senders",
+	cli.CompleteValues(cmd, values, "exclude", "top-ports", "yes-really-scan", "rate-per-prefix", "wait", "seed", "shard", "max-probes", "senders",
 		"source-ip", "source-port", "router-mac", "ttl")
 }
 

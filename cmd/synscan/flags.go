@@ -24,10 +24,10 @@ type words struct {
 	topPorts, timing       string
 	fast, ipv4, ipv6       bool
 
-	rate, retries, wait, seed, shard, senders, maxProbes string
-	adaptive                                             bool
-	repairs, maxLoss, maxErrors                          string
-	checkpoint, resume                                   string
+	rate, ratePerPrefix, retries, wait, seed, shard, senders, maxProbes string
+	adaptive                                                            bool
+	repairs, maxLoss, maxErrors                                         string
+	checkpoint, resume                                                  string
 
 	device, sourcePort, routerMAC, ttl string
 	sources                            []string
@@ -84,6 +84,7 @@ func (w *words) define(all *pflag.FlagSet) []cli.Group {
 	speed.StringVarP(&w.timing, "timing", "T", "", "preset `N` of rate and wait: "+presetList())
 	speed.StringVar(&w.rate, "rate", "", "send `N` packets a second: 2500, 100k, 1.5M, or max for as fast as it goes (10000)")
 	speed.BoolVar(&w.adaptive, "adaptive", false, "take --rate for a ceiling, and send as fast as nothing is lost")
+	speed.StringVar(&w.ratePerPrefix, "rate-per-prefix", "", "send at most `N` packets a second to each /24 (IPv4) or /48 (IPv6), within --rate; -sT: begin as many connections")
 	speed.StringVar(&w.retries, "retries", auto, "probe silent endpoints `N` times more (auto: once for up to 2^20 endpoints, else not)")
 	speed.StringVar(&w.repairs, "repairs", defaultRepairs, "probe again, up to `N` times, what this machine may have lost")
 	speed.StringVar(&w.wait, "wait", "", "wait at most this `TIME` for the last answers: 3, 500ms (8s)")

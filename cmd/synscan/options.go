@@ -34,6 +34,7 @@ type options struct {
 
 	rate        float64 // 0: unlimited
 	adaptive    bool    // rate is a ceiling
+	perPrefix   float64 // packets a second to each /24 or /48, 0: unlimited
 	retries     int     // autoRetries: chosen by the size of the scan
 	repairs     int
 	maxLoss     float64 // share, 0: any
@@ -265,6 +266,11 @@ func (w *words) readSpeed(o *options) (err error) {
 	if o.rate, err = parseRate(cmp.Or(w.rate, preset.rate)); err != nil {
 		return err
 	}
+	if w.ratePerPrefix != "" {
+		if o.perPrefix, err = parseRatePerPrefix(w.ratePerPrefix); err != nil {
+			return err
+		}
+	}
 	if o.wait, err = parseWait(cmp.Or(w.wait, preset.wait)); err != nil {
 		return err
 	}
@@ -362,7 +368,7 @@ func (w *words) readResults(o *options) (err error) {
 var (
 	useful = []string{"scan", "iL", "exclude", "excludefile", "ipv4", "ipv6", "no-ping", "no-dns", "dry-run",
 		"yes-really-scan", "quiet", "config", "echo"}
-	usefulDry = []string{"ports", "top-ports", "fast", "seed", "shard", "max-probes", "timing", "rate", "adaptive", "retries", "repairs",
+	usefulDry = []string{"ports", "top-ports", "fast", "seed", "shard", "max-probes", "timing", "rate", "rate-per-prefix", "adaptive", "retries", "repairs",
 		"max-loss", "max-errors", "wait", "senders", "checkpoint",
 		"interface", "source-ip", "source-port", "router-mac", "ttl", "open", "all-states"}
 )

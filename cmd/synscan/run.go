@@ -251,7 +251,7 @@ func (a *app) execute() (int, error) {
 func (a *app) config(s *scope, keeper *saver) scan.Config {
 	cfg := scan.Config{
 		Plan: s.plan, Method: a.opt.method, Seed: a.opt.seed,
-		Rate: a.opt.rate, Adaptive: a.opt.adaptive, Retries: s.retries, Repairs: a.opt.repairs, Wait: a.opt.wait,
+		Rate: a.opt.rate, RatePerPrefix: a.opt.perPrefix, Adaptive: a.opt.adaptive, Retries: s.retries, Repairs: a.opt.repairs, Wait: a.opt.wait,
 		MaxProbes: a.opt.maxProbes, Silence: a.opt.silence(), OnePort: a.opt.sourcePort != 0,
 		MaxLoss: a.opt.maxLoss, MaxErrors: a.opt.maxErrors,
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"runtime"
@@ -45,6 +46,32 @@ func parseRate(text string) (float64, error) {
 	if text == "max" {
 		return 0, nil
 	}
+	rate, ok := perSecondOf(text)
+	switch {
+	case !ok:
+		return 0, fmt.Errorf("--rate takes packets per second, as in 2500, 100k, 1.5M or max, not %q", text)
+	case rate <= 0:
+		return 0, fmt.Errorf("--rate %s: nothing would ever be sent, the rate is above 0 (or max)", text)
+	}
+	return rate, nil
+}
+
+// parseRatePerPrefix reads packets per second too; no bound is no option.
+func parseRatePerPrefix(text string) (float64, error) {
+	rate, ok := perSecondOf(text)
+	switch {
+	case text == "max":
+		return 0, errors.New("--rate-per-prefix max: leave it out, and no network has a bound of its own")
+	case !ok:
+		return 0, fmt.Errorf("--rate-per-prefix takes packets per second, as in 200, 2.5 or 1k, not %q", text)
+	case rate <= 0:
+		return 0, fmt.Errorf("--rate-per-prefix %s: nothing would ever be sent, the rate is above 0", text)
+	}
+	return rate, nil
+}
+
+// perSecondOf reads a number, with k or M for thousands and millions.
+func perSecondOf(text string) (rate float64, ok bool) {
 	number, unit := text, 1.0
 	switch {
 	case strings.HasSuffix(text, "k"), strings.HasSuffix(text, "K"):
@@ -53,13 +80,7 @@ func parseRate(text string) (float64, error) {
 		number, unit = text[:len(text)-1], 1e6
 	}
 	rate, err := strconv.ParseFloat(number, 64)
-	switch {
-	case err != nil || strings.Trim(number, digits+".-") != "":
-		return 0, fmt.Errorf("--rate takes packets per second, as in 2500, 100k, 1.5M or max, not %q", text)
-	case rate <= 0:
-		return 0, fmt.Errorf("--rate %s: nothing would ever be sent, the rate is above 0 (or max)", text)
-	}
-	return rate * unit, nil
+	return rate * unit, err == nil && strings.Trim(number, digits+".-") == ""
 }
 
 // parsePercent reads a share in percent.

@@ -134,7 +134,7 @@ func (p *Prober) Start(cfg scan.Config, _ cookie.Key, pacer *tx.Pacer) (scan.Sen
 	for _, l := range p.lanes {
 		l.batch = <-p.empty
 	}
-	return &senders{p, pacer}, receivers{p}
+	return &senders{p, pacer, tx.NewPrefixes(cfg.RatePerPrefix)}, receivers{p}
 }
 
 // Prepare implements scan.Prober: the system resolves neighbours.

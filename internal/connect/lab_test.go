@@ -1,15 +1,23 @@
 package connect
 
 import (
+	"io"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+	"github.com/google/gopacket/pcapgo"
 
 	"synoptic/bpf/respond"
 	"synoptic/internal/lab"
 	"synoptic/internal/plan"
 	"synoptic/internal/result"
 	"synoptic/internal/scan"
+	"synoptic/internal/wire"
 )
 
 // compare checks what a scan found on a host with what the lab expects of it.
@@ -97,5 +105,89 @@ func TestARoutersRejectionNamesTheRouter(t *testing.T) {
 				t.Errorf("%+v", sum)
 			}
 		})
+	}
+}
+
+// A dense network beside a thousand with one address each: none gets more SYNs
+// than its rate and a percent in any second, by a capture of what left, and
+// everything is found.
+func TestNoNetworkGetsMoreThanItsRate(t *testing.T) {
+	lab.NeedRoot(t)
+	if !lab.InNamespace(t) {
+		return
+	}
+	const perPrefix, burst = 200, 2
+	cfg := respond.DefaultConfig()
+	cfg.Open, cfg.Closed = respond.Fraction(1, 4), respond.Fraction(3, 4)
+	l := lab.New(t, lab.Config{Here: true, Respond: &cfg})
+	path := filepath.Join(t.TempDir(), "left.pcap")
+	stop, err := l.Scanner.Record(lab.ScannerDevice, path, lab.Scanner4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newPlan(t, "1-3", "10.0.0.0/24", "10.64-67.0-255.7")
+	found, sum := run(t, scan.Config{Plan: p, Rate: 20_000, RatePerPrefix: perPrefix, Wait: 2 * time.Second}, Options{})
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	for pos := range p.Len() {
+		want := result.Closed
+		if cfg.Truth().Answer(wire.SYN, p.At(pos)).Kind == respond.SynAck {
+			want = result.Open
+		}
+		if got := found[p.At(pos)].State; got != want {
+			t.Fatalf("%v is %v, want %v; %+v", p.At(pos), got, want, sum)
+		}
+	}
+	times := synTimes(t, path)
+	fullest, all := 0, uint64(0)
+	for _, network := range times {
+		all += uint64(len(network))
+		first := 0
+		for last, at := range network {
+			for at.Sub(network[first]) > time.Second {
+				first++
+			}
+			fullest = max(fullest, last-first+1)
+		}
+	}
+	t.Logf("%d SYNs, %d in the fullest second, in %.1f s", all, fullest, sum.Elapsed)
+	// More than half, or nothing was put to the test.
+	if fullest > perPrefix+burst || fullest < perPrefix/2 {
+		t.Errorf("a second with %d SYNs to one network, %d+%d are allowed", fullest, perPrefix, burst)
+	}
+	if all != p.Len() || sum.Sent != all {
+		t.Errorf("%d SYNs left, %d were sent, want %d", all, sum.Sent, p.Len())
+	}
+}
+
+// synTimes returns when a capture's SYNs left, by their target's /24.
+func synTimes(t *testing.T, path string) map[netip.Prefix][]time.Time {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	r, err := pcapgo.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	times := map[netip.Prefix][]time.Time{}
+	for {
+		data, info, err := r.ReadPacketData()
+		if err == io.EOF {
+			return times
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		packet := gopacket.NewPacket(data, layers.LayerTypeEthernet, gopacket.Default)
+		tcp, ok := packet.Layer(layers.LayerTypeTCP).(*layers.TCP)
+		if !ok || !tcp.SYN {
+			continue
+		}
+		dst, _ := netip.AddrFromSlice(packet.NetworkLayer().NetworkFlow().Dst().Raw())
+		network := netip.PrefixFrom(dst, 24).Masked()
+		times[network] = append(times[network], info.Timestamp)
 	}
 }

@@ -15,7 +15,8 @@ import (
 // implements scan.Sender.
 type senders struct {
 	*Prober
-	pacer *tx.Pacer
+	pacer    *tx.Pacer
+	prefixes *tx.Prefixes // nil: none has a bound of its own
 }
 
 // Stats implements scan.Sender: an attempt that the system began counts as sent,
@@ -53,13 +54,9 @@ func (s *senders) Run(ctx context.Context, spans tx.Spans) error {
 
 func (s *senders) run(ctx context.Context, l *lane, spans tx.Spans) error {
 	var span plan.Span
+	var claim tx.Claim
 	for ctx.Err() == nil && spans.Next(&span) {
-		if s.pacer.Wait(ctx, span.Len()) != nil {
-			spans.GiveBack(&span, span.Len())
-			return nil
-		}
-		spans.Sending(&span, time.Now())
-		if started, err := l.send(ctx, &span); err != nil {
+		if started, err := s.send(ctx, l, spans, &span, &claim); err != nil {
 			spans.GiveBack(&span, span.Len()-started)
 			if err == errEnded {
 				return nil
@@ -68,4 +65,23 @@ func (s *senders) run(ctx context.Context, l *lane, spans tx.Spans) error {
 		}
 	}
 	return nil
+}
+
+// send starts the connections of a span when it may, and returns how many it has
+// started if that fails. It returns errEnded when ctx or the lane ends.
+func (s *senders) send(ctx context.Context, l *lane, spans tx.Spans, span *plan.Span, claim *tx.Claim) (started int, err error) {
+	if s.prefixes != nil {
+		for i := range span.Len() {
+			claim.Add(s.plan.At(span.At(i)).Addr())
+		}
+		if s.prefixes.Wait(ctx, claim) != nil {
+			return 0, errEnded
+		}
+		defer s.prefixes.Left(claim)
+	}
+	if s.pacer.Wait(ctx, span.Len()) != nil {
+		return 0, errEnded
+	}
+	spans.Sending(span, time.Now())
+	return l.send(ctx, span)
 }

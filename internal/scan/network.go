@@ -203,7 +203,7 @@ func (n *Network) Start(cfg Config, key cookie.Key, pacer *tx.Pacer) (Sender, Re
 		probe.Links = append(probe.Links, w.Link)
 		inputs = append(inputs, rx.Input{Source: w.Source, Class: &rx.Classifier{Plan: cfg.Plan, Method: cfg.Method, Key: key, Match: w.Match}})
 	}
-	return tx.New(probe, n.Conns[:n.Senders(cfg.Rate)], pacer), rx.New(inputs...)
+	return tx.New(probe, n.Conns[:n.Senders(cfg.Rate)], pacer, tx.NewPrefixes(cfg.RatePerPrefix)), rx.New(inputs...)
 }
 
 // Prepare implements Prober.

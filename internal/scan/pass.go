@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"synoptic/internal/plan"
+	"synoptic/tx"
 )
 
 // pass hands out the spans of one try: all positions first, then, of what is
@@ -22,6 +23,7 @@ type pass struct {
 	// has been there.
 	visited uint64
 
+	cut   *tx.Cutter
 	begun tally
 	took  time.Duration // for sending, once it is over
 
@@ -44,7 +46,9 @@ type hole struct{ from, missing uint64 }
 
 // newPass begins a try over positions.
 func (s *Scan) newPass(try int, want ranges) *pass {
-	p := &pass{scan: s, try: try, want: want, left: want, inHand: map[*plan.Span]uint64{}}
+	p := &pass{
+		scan: s, try: try, want: want, left: want, inHand: map[*plan.Span]uint64{}, cut: tx.NewCutter(s.cfg.Plan, s.cfg.RatePerPrefix),
+	}
 	if len(want) > 0 {
 		p.next = want[0].From
 	}
@@ -75,16 +79,21 @@ func (p *pass) take(s *plan.Span, room int) bool {
 	for len(p.left) > 0 {
 		end := p.left[0].To
 		s.Try, s.From, s.Listed = p.try, p.next, p.try > 0 || p.next < p.visited
-		if !s.Listed {
-			p.next += min(uint64(room), end-p.next)
-			p.scan.cursor.Store(max(p.next, p.visited))
-		} else {
-			if p.try == 0 {
-				end = min(end, p.visited)
-			}
-			s.Pending, p.next = p.scan.answers.Pending(p.next, end, s.Pending[:0:room])
+		switch {
+		case !s.Listed:
+			s.To = p.next + min(uint64(room), end-p.next)
+		case p.try == 0:
+			s.Pending, s.To = p.scan.answers.Pending(p.next, min(end, p.visited), s.Pending[:0:room])
+		default:
+			s.Pending, s.To = p.scan.answers.Pending(p.next, end, s.Pending[:0:room])
 		}
-		s.To = p.next
+		if n := p.cut.Fit(s); n < s.Len() {
+			s.To = s.At(n-1) + 1
+			s.Pending = s.Pending[:min(n, len(s.Pending))]
+		}
+		if p.next = s.To; !s.Listed {
+			p.scan.cursor.Store(p.next)
+		}
 		if p.next == p.left[0].To {
 			if p.left = p.left[1:]; len(p.left) > 0 {
 				p.next = p.left[0].From

@@ -44,6 +44,10 @@ type Config struct {
 	MaxProbes uint64        // positions to visit at most, 0: all
 	Silence   Silence       // of which silent endpoints to make records
 
+	// RatePerPrefix bounds the packets per second to each /24 (IPv4) or /48
+	// (IPv6), retries included, within Rate; 0: no bound.
+	RatePerPrefix float64
+
 	// OnePort says that all tries share a source port, so that an answer does
 	// not tell which of them it answers.
 	OnePort bool
