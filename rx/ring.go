@@ -16,9 +16,9 @@ import (
 // packets it holds: with 2048 of them the receiver may be kept from running for
 // 4 seconds of a trickle, or for a quarter of a second of 400,000 answers.
 const (
-	blockSize = 8 << 10
-	blocks    = 2048
-	frameSize = 2048 // divides the block; TPACKET_V3 packs frames by their size
+	blockSize  = 8 << 10
+	RingBlocks = 2048
+	frameSize  = 2048 // divides the block; TPACKET_V3 packs frames by their size
 
 	// How long a packet may wait in a block that does not fill. Kernels before
 	// 6.18 round it up to a jiffy.
@@ -37,10 +37,11 @@ type Ring struct {
 	opened, filtered time.Time
 }
 
-// OpenRing opens a ring on a device with the filter of a match. When it
+// OpenRing opens a ring of so many blocks, RingBlocks where nothing speaks for
+// fewer, on a device with the filter of a match. When it
 // returns, every answer that arrives from then on is seen. The calling
 // thread's network namespace is the one that counts.
-func OpenRing(device string, match Match) (*Ring, error) {
+func OpenRing(device string, match Match, blocks int) (*Ring, error) {
 	filter, err := bpf.Assemble(append(incoming(), match.Filter()...))
 	if err != nil {
 		return nil, fmt.Errorf("assemble receive filter: %w", err)
@@ -57,7 +58,7 @@ func OpenRing(device string, match Match) (*Ring, error) {
 		packets.Close()
 		return nil, fmt.Errorf("set receive filter on %s: %w", device, err)
 	}
-	if err := prepareBlocks(packets); err != nil {
+	if err := prepareBlocks(packets, blocks); err != nil {
 		packets.Close()
 		return nil, fmt.Errorf("prepare receive ring on %s: %w", device, err)
 	}
@@ -79,8 +80,8 @@ const firstPacket = 16
 // it reads a whole block of packets from wrong addresses, and they are lost
 // without a count. All blocks have the same offset, and the kernel opened the
 // first one when it set up the ring.
-func prepareBlocks(packets *afpacket.TPacket) error {
-	ring, err := ringMemory(packets)
+func prepareBlocks(packets *afpacket.TPacket, blocks int) error {
+	ring, err := ringMemory(packets, blocks)
 	if err != nil {
 		return err
 	}
@@ -95,7 +96,7 @@ func prepareBlocks(packets *afpacket.TPacket) error {
 }
 
 // ringMemory returns the ring, which the library keeps to itself.
-func ringMemory(packets *afpacket.TPacket) ([]byte, error) {
+func ringMemory(packets *afpacket.TPacket, blocks int) ([]byte, error) {
 	field := reflect.ValueOf(packets).Elem().FieldByName("ring")
 	if !field.IsValid() || field.Type() != reflect.TypeFor[[]byte]() || field.Len() != blocks*blockSize {
 		return nil, errors.New("the packet library is not the one that this was written for")

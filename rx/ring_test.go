@@ -15,17 +15,17 @@ func TestEveryBlockOfANewRingKnowsItsFirstPacket(t *testing.T) {
 		}
 		t.Skip("packet sockets need root")
 	}
-	ring, err := OpenRing("lo", match)
+	ring, err := OpenRing("lo", match, RingBlocks)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ring.Close()
-	memory, err := ringMemory(ring.packets)
+	memory, err := ringMemory(ring.packets, RingBlocks)
 	if err != nil {
 		t.Fatal(err)
 	}
 	first := binary.NativeEndian.Uint32(memory[firstPacket:])
-	for i := range blocks {
+	for i := range RingBlocks {
 		if got := binary.NativeEndian.Uint32(memory[i*blockSize+firstPacket:]); got != first || got == 0 {
 			t.Fatalf("block %d: first packet at %d, that of block 0 at %d", i, got, first)
 		}

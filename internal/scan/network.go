@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -56,6 +57,7 @@ type Options struct {
 	Senders           int // sockets to send through, at least 1
 	TTL               uint8
 	Probes            uint64 // that the scan will send at most; 0: not known
+	RingBlocks        int    // of the receive ring, 0: rx.RingBlocks
 }
 
 // fewProbes are so many that a plain socket has room for the answers to all.
@@ -72,7 +74,7 @@ func (o *Options) openSource(link *netif.Link, match rx.Match) (rx.Source, error
 			return socket, err
 		}
 	}
-	return rx.OpenRing(link.Name, match)
+	return rx.OpenRing(link.Name, match, cmp.Or(o.RingBlocks, rx.RingBlocks))
 }
 
 // Dial opens the sockets of a scan and finds the routers' link addresses. When
