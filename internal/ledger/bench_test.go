@@ -98,3 +98,25 @@ func BenchmarkPending(b *testing.B) {
 		per(b, span, "position")
 	})
 }
+
+func BenchmarkAppendBinary(b *testing.B) {
+	eachShare(b, func(b *testing.B, order []uint32) {
+		l := filled(order)
+		var data []byte
+		for b.Loop() {
+			data, _ = l.AppendBinary(nil)
+		}
+		b.ReportMetric(float64(len(data))/span, "bytes/position")
+	})
+}
+
+func BenchmarkUnmarshal(b *testing.B) {
+	eachShare(b, func(b *testing.B, order []uint32) {
+		data, _ := filled(order).AppendBinary(nil)
+		for b.Loop() {
+			if err := new(Ledger).UnmarshalBinary(data); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
