@@ -5,7 +5,8 @@ FUZZTIME ?= 30s
 # know their revision.
 VCS := $(shell git rev-parse HEAD >/dev/null 2>&1 || echo -buildvcs=false)
 FUZZERS := internal/target:FuzzTargets internal/target:FuzzPorts internal/wire:FuzzDecode \
-           internal/wire:FuzzICMPQuote internal/wire:FuzzNeighbour internal/checkpoint:FuzzRead rx:FuzzClassify detector/filter:FuzzCompile detector/twin:FuzzDecode \
+           internal/wire:FuzzICMPQuote internal/wire:FuzzNeighbour internal/checkpoint:FuzzRead \
+           internal/ledger:FuzzUnmarshal rx:FuzzClassify detector/filter:FuzzCompile detector/twin:FuzzDecode \
            detector/twin:FuzzRun detector/twin:FuzzKernel detector/capture:FuzzReader
 
 .PHONY: help ci build test lint vuln generate drift fuzz bench demo clean

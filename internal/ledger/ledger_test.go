@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"testing"
 )
@@ -110,8 +111,50 @@ func TestMemoryGrowsWithAnswers(t *testing.T) {
 			bytes += denseLen
 		}
 	}
+	if l.spare != nil {
+		bytes += denseLen
+	}
 	if bytes > 1024*32 {
 		t.Errorf("1024 answers among 2^30 positions take %d bytes", bytes)
+	}
+}
+
+// With every position answered, a ledger takes 2 bits for each, and 5 percent for
+// its books.
+func TestMemoryOfAFullLedger(t *testing.T) {
+	order := arrivals(1)
+	before := heap()
+	l := filled(order)
+	took := float64(heap()) - float64(before)
+	if l.Len() != span {
+		t.Fatalf("%d answers, want %d", l.Len(), span)
+	}
+	if took > span/4*1.05 || took < span/4 {
+		t.Errorf("%.0f bytes, of which the marks are %d", took, span/4)
+	}
+	runtime.KeepAlive(order)
+}
+
+// A page is a list again once it is put away, whatever came to it first.
+func TestPagesPutAwayAreLists(t *testing.T) {
+	var l Ledger
+	for n := range uint64(3 * hand) {
+		for offset := range n * n * 20 {
+			l.Put(n*pageLen+offset, Answered)
+		}
+	}
+	for number, p := range l.pages {
+		if atHand := number >= 2*hand; !atHand && p.count <= sparseMost != (p.dense == nil) || (p.dense == nil) != (p.sparse != nil) {
+			t.Errorf("page %d with %d answers: dense %v", number, p.count, p.dense != nil)
+		}
+	}
+}
+
+func TestNoneIsNoAnswer(t *testing.T) {
+	var l Ledger
+	l.Put(1, Open)
+	if a, b := l.Put(1, None), l.Put(1<<30, None); a != Duplicate || b != Duplicate || l.Len() != 1 || l.Get(1) != Open || len(l.pages) != 1 {
+		t.Errorf("%d and %d, then %d answers on %d pages", a, b, l.Len(), len(l.pages))
 	}
 }
 
@@ -125,24 +168,5 @@ func TestNothingAllocates(t *testing.T) {
 	var pos uint64
 	if n := testing.AllocsPerRun(1000, func() { l.Put(pos%pageLen, Open); l.Get(pageLen * 9); pos++ }); n != 0 {
 		t.Errorf("%v allocations per answer", n)
-	}
-}
-
-func BenchmarkPut(b *testing.B) {
-	const positions = 1 << 24
-	for _, share := range []float64{0.01, 0.5, 1} {
-		b.Run(fmt.Sprintf("answered=%v", share), func(b *testing.B) {
-			b.ReportAllocs()
-			step := 1 / share
-			var l *Ledger
-			at := math.Inf(1)
-			for b.Loop() {
-				if at >= positions {
-					l, at = new(Ledger), 0
-				}
-				l.Put(uint64(at), Answered)
-				at += step
-			}
-		})
 	}
 }
