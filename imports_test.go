@@ -13,21 +13,22 @@ import (
 // The arrows of docs/architecture.md: who may import whom, and why not more.
 // A package that is not listed may import nothing of this module.
 var mayImport = map[string][]string{
-	"internal/target":  {},
-	"internal/permute": {},
-	"internal/siphash": {},
-	"internal/cookie":  {"internal/siphash"},
-	"internal/wire":    {},
-	"internal/result":  {},
-	"internal/ledger":  {},
-	"internal/netif":   {},
-	"internal/method":  {"internal/result", "internal/wire"},
-	"internal/plan":    {"internal/target", "internal/permute"},
-	"internal/output":  {"internal/result"},
-	"tx":               {"internal/plan", "internal/method", "internal/cookie", "internal/wire"},
-	"rx":               {"internal/plan", "internal/method", "internal/cookie", "internal/wire", "internal/result"},
+	"internal/target":   {},
+	"internal/permute":  {},
+	"internal/siphash":  {},
+	"internal/cookie":   {"internal/siphash"},
+	"internal/wire":     {},
+	"internal/result":   {},
+	"internal/ledger":   {},
+	"internal/netif":    {},
+	"internal/estimate": {},
+	"internal/method":   {"internal/result", "internal/wire"},
+	"internal/plan":     {"internal/target", "internal/permute"},
+	"internal/output":   {"internal/result"},
+	"tx":                {"internal/plan", "internal/method", "internal/cookie", "internal/wire"},
+	"rx":                {"internal/plan", "internal/method", "internal/cookie", "internal/wire", "internal/result"},
 	"internal/scan": {"tx", "rx", "internal/ledger", "internal/plan", "internal/netif", "internal/result",
-		"internal/cookie", "internal/method", "internal/wire"},
+		"internal/cookie", "internal/method", "internal/wire", "internal/estimate"},
 	// The system's connections are another way to probe, which scan does not
 	// know: it implements scan's Prober, and Start takes scan's Config.
 	"internal/connect":  {"internal/scan", "tx", "rx", "internal/plan", "internal/method", "internal/result", "internal/cookie"},
@@ -74,6 +75,7 @@ var never = []struct {
 // Libraries with one gateway each, so that each can be replaced in one place.
 var gateways = map[string][]string{
 	"golang.org/x/time/rate":              {"tx"},
+	"gonum.org/v1/gonum":                  {"internal/estimate"},
 	"github.com/google/gopacket/afpacket": {"rx"},
 	"github.com/google/gopacket":          {"tx", "rx"}, // rx through afpacket
 	"github.com/google/gopacket/layers":   {"tx"},
