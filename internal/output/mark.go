@@ -8,8 +8,6 @@ import (
 	"os"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Mark is how far an output of lines has got, so that another process can go on
@@ -32,8 +30,8 @@ type Mark struct {
 	// inode it survives a copy and a restart of the machine.
 	Sum uint32 `json:"sum,omitempty"`
 
-	// Of stdout, if it is a regular file: which one, and at what offset the next
-	// line goes there. Others may write to it as well.
+	// Of stdout, if it is a regular file: which one, and where it ended. Others may
+	// write to it as well.
 	Device uint64 `json:"device,omitempty"`
 	Inode  uint64 `json:"inode,omitempty"`
 	At     int64  `json:"at,omitempty"`
@@ -62,7 +60,7 @@ func (l *Lines) Mark() (Mark, bool) {
 	}
 	m := Mark{Whole: l.whole, Any: l.any, Regular: l.regular, Sum: l.sum}
 	if l.into != nil {
-		device, inode, at, err := position(l.into)
+		device, inode, at, err := place(l.into)
 		if err != nil {
 			return Mark{}, false
 		}
@@ -155,16 +153,12 @@ func (l *Lines) Continue(m Mark) error {
 // same tells whether stdout is the file that a mark is of, and has all that the
 // mark is of. A shell that opens it with > has emptied it.
 func (l *Lines) same(m Mark) bool {
-	device, inode, _, err := position(l.into)
-	if err != nil || !m.Regular || device != m.Device || inode != m.Inode {
-		return false
-	}
-	info, err := l.into.Stat()
-	return err == nil && info.Size() >= m.At
+	device, inode, end, err := place(l.into)
+	return err == nil && m.Regular && device == m.Device && inode == m.Inode && end >= m.At
 }
 
-// position says which file is open, and at what offset the next write goes.
-func position(f *os.File) (device, inode uint64, at int64, err error) {
+// place says which file is open, and where it ends.
+func place(f *os.File) (device, inode uint64, end int64, err error) {
 	info, err := f.Stat()
 	if err != nil {
 		return 0, 0, 0, err
@@ -173,12 +167,5 @@ func position(f *os.File) (device, inode uint64, at int64, err error) {
 	if !ok {
 		return 0, 0, 0, errors.ErrUnsupported
 	}
-	flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFL, 0)
-	if err != nil {
-		return 0, 0, 0, err
-	}
-	if at = info.Size(); flags&unix.O_APPEND == 0 {
-		at, err = f.Seek(0, io.SeekCurrent)
-	}
-	return stat.Dev, stat.Ino, at, err
+	return stat.Dev, stat.Ino, stat.Size, nil
 }

@@ -24,7 +24,7 @@ type queue struct {
 	changed sync.Cond
 	waiting [][]byte // each some whole writes
 	size    int      // of waiting, in bytes
-	handing bool     // a chunk is with to
+	handing bool     // a chunk is with to, or has failed there
 	spare   []byte   // to be used again
 	closed  bool
 	err     error
@@ -127,10 +127,10 @@ func (q *queue) idle(atMost time.Duration) bool {
 	})
 	defer timer.Stop()
 	busy := func() bool { return q.handing || len(q.waiting) > 0 }
-	for q.err == nil && busy() && !late {
+	for busy() && !late {
 		q.changed.Wait()
 	}
-	return q.err == nil && !busy()
+	return !busy()
 }
 
 // close waits until everything has been handed on, or that has failed.
