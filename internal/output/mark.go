@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Mark is how far an output of lines has got, so that another process can go on
-// from there. It is comparable, and of use to an output of the same format only.
+// Mark is how far an output has got, so that another process can go on from there.
+// It is comparable, and of use to an output of the same format only.
 //
 // A file that Create opened is exact: whatever a killed process wrote behind the
 // mark is cut off, and no record is lost or doubled when what came after the mark
@@ -58,14 +58,14 @@ func (l *Lines) Mark() (Mark, bool) {
 	if l.err != nil || len(l.buf) > 0 || l.queue != nil && !l.queue.idle(markWait) {
 		return Mark{}, false
 	}
-	m := Mark{Whole: l.whole, Any: l.any, Regular: l.regular, Sum: l.sum}
+	m := Mark{Regular: l.regular, Sum: l.sum}
 	if l.into != nil {
-		device, inode, at, err := place(l.into)
-		if err != nil {
+		var err error
+		if m, err = here(l.into); err != nil {
 			return Mark{}, false
 		}
-		m.Regular, m.Device, m.Inode, m.At = true, device, inode, at
 	}
+	m.Whole, m.Any = l.whole, l.any
 	return m, true
 }
 
@@ -118,30 +118,23 @@ func (l *Lines) holds(m Mark) error {
 // another process took of the same output. What is behind the mark is gone then,
 // and a file is closed as a document already. The error of a file that cannot be
 // it is Check's, and leaves it as it was.
-func (l *Lines) Continue(m Mark) error {
+func (l *Lines) Continue(scan *Scan, m Mark) error {
 	if l.checked == nil || *l.checked != m {
 		if err := l.Check(m); err != nil {
 			return err
 		}
 	}
-	var file interface {
-		io.Seeker
-		Truncate(size int64) error
-	}
-	at := m.Whole
+	var err error
 	switch {
 	case l.regular:
-		file = l.file
-	case l.into != nil && l.same(m):
-		file, at = l.into, m.At
+		err = cut(l.file, l.name, m.Whole)
+	case l.same(m):
+		err = cut(l.into, l.name, m.At)
 	default:
-		return l.Begin(nil)
+		return l.Begin(scan)
 	}
-	if err := file.Truncate(at); err != nil {
-		return fmt.Errorf("cut %s to %d bytes: %w", l.name, at, cause(err))
-	}
-	if _, err := file.Seek(at, io.SeekStart); err != nil {
-		return fmt.Errorf("continue %s: %w", l.name, cause(err))
+	if err != nil {
+		return err
 	}
 	l.whole, l.any, l.sum = m.Whole, m.Any, m.Sum
 	if l.regular && len(l.closing) > 0 {
@@ -150,22 +143,40 @@ func (l *Lines) Continue(m Mark) error {
 	return nil
 }
 
+// cut ends a file at an offset and goes on there.
+func cut(f interface {
+	io.Seeker
+	Truncate(size int64) error
+}, name string, at int64) error {
+	err := f.Truncate(at)
+	if err == nil {
+		_, err = f.Seek(at, io.SeekStart)
+	}
+	if err != nil {
+		return fmt.Errorf("cut %s to %d bytes: %w", name, at, cause(err))
+	}
+	return nil
+}
+
 // same tells whether stdout is the file that a mark is of, and has all that the
 // mark is of. A shell that opens it with > has emptied it.
 func (l *Lines) same(m Mark) bool {
-	device, inode, end, err := place(l.into)
-	return err == nil && m.Regular && device == m.Device && inode == m.Inode && end >= m.At
+	if l.into == nil {
+		return false
+	}
+	end, err := here(l.into)
+	return err == nil && m.Regular && m.Device == end.Device && m.Inode == end.Inode && m.At <= end.At
 }
 
-// place says which file is open, and where it ends.
-func place(f *os.File) (device, inode uint64, end int64, err error) {
+// here marks the end of a regular file that may not be ours alone.
+func here(f *os.File) (Mark, error) {
 	info, err := f.Stat()
 	if err != nil {
-		return 0, 0, 0, err
+		return Mark{}, cause(err)
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
-		return 0, 0, 0, errors.ErrUnsupported
+		return Mark{}, errors.ErrUnsupported
 	}
-	return stat.Dev, stat.Ino, stat.Size, nil
+	return Mark{Regular: true, Device: stat.Dev, Inode: stat.Ino, At: stat.Size}, nil
 }

@@ -135,7 +135,7 @@ func resumed(t testing.TB, name, path string, format Format, m Mark, had int, re
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Continue(read); err != nil {
+	if err := l.Continue(nil, read); err != nil {
 		t.Fatal(err)
 	}
 	document(t, name, content(t, path), had)
@@ -196,7 +196,7 @@ func TestContinuedFileHasMarks(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := l.Continue(m); err != nil {
+				if err := l.Continue(nil, m); err != nil {
 					t.Fatal(err)
 				}
 				if again, ok := l.Mark(); !ok || again != m {
@@ -276,7 +276,7 @@ func TestContinueRefusesAnotherFile(t *testing.T) {
 				t.Fatal(err)
 			}
 			check := l.Check(m)
-			err = l.Continue(m)
+			err = l.Continue(nil, m)
 			if want := strings.ReplaceAll(tc.want, "FILE", path); err == nil || err.Error() != want || check == nil || check.Error() != want {
 				t.Errorf("error %v, and of Check %v; want %v", err, check, want)
 			}
@@ -369,7 +369,7 @@ func TestContinueOnAFullDisk(t *testing.T) {
 	d := &disk{room: int(m.Whole) + 1, data: content(t, path)}
 	l := New(d, "results", Array)
 	l.file, l.regular, l.checked = d, true, &m
-	err := l.Continue(m)
+	err := l.Continue(nil, m)
 	if !errors.Is(err, errFull) || !bytes.HasPrefix(d.data, content(t, path)[:m.Whole]) {
 		t.Errorf("error %v, %d bytes of %d", err, len(d.data), m.Whole)
 	}
@@ -432,7 +432,7 @@ func TestMarkOfAPipe(t *testing.T) {
 		var b bytes.Buffer
 		l = New(&b, "pipe", List)
 		l.Queue(func() {})
-		if err := l.Continue(m); err != nil {
+		if err := l.Continue(nil, m); err != nil {
 			t.Fatal(err)
 		}
 		l.Record(&openV4)
@@ -513,7 +513,7 @@ func TestContinuedStdout(t *testing.T) {
 					}
 				}
 				l, _ = standard(t, path, tc.then, format)
-				if err := l.Continue(m); err != nil {
+				if err := l.Continue(nil, m); err != nil {
 					t.Fatal(err)
 				}
 				recordAll(t, l, records[tc.n:])
@@ -539,7 +539,7 @@ func TestContinuedStdout(t *testing.T) {
 		l.Flush()
 		before, after, _ := strings.Cut(string(undisturbed(t, Text, records)), string(Text.Line(nil, &records[4])))
 		l, _ = standard(t, path, os.O_APPEND, Text)
-		if err := l.Continue(m); err != nil {
+		if err := l.Continue(nil, m); err != nil {
 			t.Fatal(err)
 		}
 		recordAll(t, l, records[4:])
@@ -549,4 +549,76 @@ func TestContinuedStdout(t *testing.T) {
 			t.Errorf("got\n%s\nwant\n%s", got, want)
 		}
 	})
+}
+
+// A report on stdout is begun again in its place, and a file's in any case.
+func TestContinuedReport(t *testing.T) {
+	hosts := NewHosts()
+	for _, r := range numbered(0, 9) {
+		hosts.Record(&r)
+	}
+	for name, style := range map[string]Style{"grepable": Grepable, "normal": Normal, "xml": XML} {
+		report := render(t, style, aScan(), anEnd(), numbered(0, 9)...)
+		for _, tc := range []struct {
+			name   string
+			before string
+			flags  int // that the shell opens it with for the second process
+			want   string
+		}{
+			{"appended", "before\n", os.O_APPEND, "before\n" + report},
+			{"not_for_appending", "", 0, report},
+			{"emptied_by_the_shell", "before\n", os.O_TRUNC, report},
+		} {
+			t.Run(name+"/"+tc.name, func(t *testing.T) {
+				path := filepath.Join(t.TempDir(), "out")
+				put(t, path, []byte(tc.before))
+				on := func(flags int) *Report {
+					f, err := os.OpenFile(path, os.O_WRONLY|flags, 0)
+					if err != nil {
+						t.Fatal(err)
+					}
+					t.Cleanup(func() { f.Close() })
+					r := NewReport(f, "stdout", style, hosts)
+					r.Into(f)
+					return r
+				}
+				r := on(os.O_APPEND)
+				scan := aScan()
+				scan.Args = []string{"another", "command", "line"}
+				if err := r.Begin(scan); err != nil {
+					t.Fatal(err)
+				}
+				m, ok := r.Mark()
+				if !ok {
+					t.Fatal("there is no mark")
+				}
+				if err := r.Close(anEnd()); err != nil { // killed when it was done
+					t.Fatal(err)
+				}
+				r = on(tc.flags)
+				if err := errors.Join(r.Check(m), r.Continue(aScan(), m), r.Close(anEnd())); err != nil {
+					t.Fatal(err)
+				}
+				if got := string(content(t, path)); got != tc.want {
+					t.Errorf("got\n%s\nwant\n%s", got, tc.want)
+				}
+			})
+		}
+		t.Run(name+"/file", func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "out")
+			for _, left := range []string{"", report, report[:len(report)/2], "dear diary\n"} {
+				put(t, path, []byte(left))
+				r, err := CreateReport(path, style, hosts)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := errors.Join(r.Check(Mark{}), r.Continue(aScan(), Mark{}), r.Close(anEnd())); err != nil {
+					t.Fatal(err)
+				}
+				if got := string(content(t, path)); got != report {
+					t.Errorf("got\n%s\nwant\n%s", got, report)
+				}
+			}
+		})
+	}
 }
