@@ -7,7 +7,7 @@ VCS := $(shell git rev-parse HEAD >/dev/null 2>&1 || echo -buildvcs=false)
 FUZZERS := internal/target:FuzzTargets internal/target:FuzzPorts internal/wire:FuzzDecode \
            internal/wire:FuzzICMPQuote internal/wire:FuzzNeighbour internal/checkpoint:FuzzRead \
            internal/ledger:FuzzUnmarshal rx:FuzzClassify detector/filter:FuzzCompile detector/twin:FuzzDecode \
-           detector/twin:FuzzRun detector/twin:FuzzKernel detector/capture:FuzzReader
+           detector/twin:FuzzRun detector/twin:FuzzKernel detector/capture:FuzzReader internal/output:FuzzHosts
 
 .PHONY: help ci build test lint vuln generate drift fuzz bench demo clean
 

@@ -28,7 +28,7 @@ type saver struct {
 	path   string
 	chosen bool // the path was, by us
 	plan   *recipe
-	out    *outputs
+	out    sink // set before the scan begins
 	every  time.Duration
 	say    *console
 
@@ -68,8 +68,8 @@ const (
 )
 
 // newSaver prepares the checkpoints of a scan.
-func (a *app) newSaver(s *scope, out *outputs, plan *recipe) (*saver, error) {
-	v := &saver{path: a.opt.checkpoint, plan: plan, out: out, say: a.say, taken: time.Now()}
+func (a *app) newSaver(s *scope, plan *recipe) (*saver, error) {
+	v := &saver{path: a.opt.checkpoint, plan: plan, say: a.say, taken: time.Now()}
 	if v.chosen = v.path == ""; v.chosen {
 		v.path = checkpointName(a.opt)
 	}

@@ -10,7 +10,6 @@ import (
 
 	"synoptic/internal/output"
 	"synoptic/internal/result"
-	"synoptic/internal/scan"
 )
 
 // Bounds of the search for names.
@@ -27,6 +26,8 @@ type nameSink interface {
 	shows(*result.Record) bool     // or they need no name
 	left() error                   // when there is no use in going on
 	Flush() error
+	// snapshotWith takes a snapshot of what came here, and of what waits.
+	snapshotWith(waiting [][]result.Record) (outputsState, func([]byte) []byte, bool)
 }
 
 // namer stands between a scan and its outputs and gives the records that they
@@ -50,12 +51,19 @@ type namer struct {
 }
 
 // named returns where a scan's records go: to the outputs, with names if they
-// are asked for. The function ends the search for names.
-func (a *app) named(out *outputs) (scan.Sink, func()) {
+// are asked for. The function ends the search for names. Records that waited when
+// the outputs were resumed wait again.
+func (a *app) named(out *outputs) (sink, func()) {
+	waiting := out.waiting
+	out.waiting = nil
 	if !a.opt.resolve {
+		for i := range waiting {
+			out.recordNamed(&waiting[i])
+		}
 		return out, func() {}
 	}
 	n := newNamer(a.signals.ctx, out, reverse)
+	n.resume(waiting)
 	return n, func() {
 		if missed := n.finish(); missed > 0 {
 			a.say.note("no name came in time for " + number(uint64(missed), "address"))
@@ -81,6 +89,13 @@ func (n *namer) Record(r *result.Record) error {
 		n.to.recordNamed(&named)
 		return n.to.left()
 	}
+	n.await(named)
+	return n.to.left()
+}
+
+// await lets a record wait for the name of its address.
+func (n *namer) await(r result.Record) {
+	addr := r.Addr.Addr()
 	if _, ok := n.waiting[addr]; !ok {
 		n.queue = append(n.queue, addr)
 		if n.running < nameSearches {
@@ -88,8 +103,29 @@ func (n *namer) Record(r *result.Record) error {
 			n.searchers.Go(n.run)
 		}
 	}
-	n.waiting[addr] = append(n.waiting[addr], named)
-	return n.to.left()
+	n.waiting[addr] = append(n.waiting[addr], r)
+}
+
+// resume lets records wait that did so in another process.
+func (n *namer) resume(records []result.Record) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, r := range records {
+		n.await(r)
+	}
+}
+
+// snapshot implements sink. What waits is part of it, so that a slow search keeps
+// no scan from its checkpoints: the records of an address are only ever added to,
+// and can be read beside the scan.
+func (n *namer) snapshot() (outputsState, func([]byte) []byte, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	waiting := make([][]result.Record, 0, len(n.waiting))
+	for _, records := range n.waiting {
+		waiting = append(waiting, records)
+	}
+	return n.to.snapshotWith(waiting)
 }
 
 // Flush implements scan.Sink.

@@ -105,10 +105,12 @@ type outputs struct {
 	lines     []lineWriter // without names of hosts
 	named     []lineWriter // with
 	reports   []output.Writer
+	opened    []placed      // all of these, in the order in which they were asked for
 	hosts     *output.Hosts // what the reports are made of
 	allStates bool          // in lines
 	stop      func()        // ends the scan; called by any goroutine
 	failed    []*output.Error
+	waiting   []result.Record // resumed, and not yet recorded where names have a place
 }
 
 // openOutputs opens every output before anything is sent, and changes none. stop
@@ -152,10 +154,12 @@ func (o *outputs) open(p place, stdout *os.File, say *console) (err error) {
 	switch {
 	case p.report && p.name == "-":
 		report = output.NewReport(say.beside(stdout), "stdout", p.style, o.hosts)
+		report.Into(stdout)
 	case p.report:
 		report, err = output.CreateReport(p.name, p.style, o.hosts)
 	case p.name == "-":
 		lines = output.New(say.beside(stdout), "stdout", p.format)
+		lines.Into(stdout)
 	default:
 		lines, err = output.Create(p.name, p.format)
 	}
@@ -164,16 +168,15 @@ func (o *outputs) open(p place, stdout *os.File, say *console) (err error) {
 		return err
 	case p.report:
 		o.reports = append(o.reports, report)
+		o.opened = append(o.opened, placed{p, report})
+		return nil
+	case namesHosts(p):
+		o.named = append(o.named, lines)
 	default:
-		if p.name != "-" || !isRegular(stdout) {
-			lines.Queue(o.stop)
-		}
-		if namesHosts(p) {
-			o.named = append(o.named, lines)
-		} else {
-			o.lines = append(o.lines, lines)
-		}
+		o.lines = append(o.lines, lines)
 	}
+	lines.Queue(o.stop)
+	o.opened = append(o.opened, placed{p, lines})
 	return nil
 }
 
@@ -210,11 +213,6 @@ func (o *outputs) all() iter.Seq[output.Writer] {
 			}
 		}
 	}
-}
-
-func isRegular(f *os.File) bool {
-	info, err := f.Stat()
-	return err == nil && info.Mode().IsRegular()
 }
 
 // sameFile reports whether a name is that of an open file with a content, not of

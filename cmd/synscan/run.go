@@ -201,7 +201,7 @@ func (a *app) execute() (int, error) {
 	if err != nil {
 		return exitUsage, err
 	}
-	saver, err := a.newSaver(scope, out, recipe)
+	saver, err := a.newSaver(scope, recipe)
 	if err != nil {
 		return exitUsage, err
 	}
@@ -210,7 +210,7 @@ func (a *app) execute() (int, error) {
 		return exitUsage, fmt.Errorf("resume %s: %w", a.opt.checkpoint, err)
 	}
 	if a.resumed != nil {
-		err = out.resume(a.resumed.Outputs, a.reports, about)
+		err = out.resume(about, a.resumed.Outputs, a.reports)
 	} else {
 		err = out.begin(about)
 	}
@@ -225,6 +225,9 @@ func (a *app) execute() (int, error) {
 	}
 	defer keys.close()
 	sink, named := a.named(out)
+	if saver != nil {
+		saver.out = sink
+	}
 	progress := a.watch(s, keys.keys())
 	summary, err := s.Run(ctx, sink)
 	a.signals.end()

@@ -20,6 +20,9 @@
 // lines are written over it: a killed scan leaves a valid file. A pipe gets it at
 // the end.
 //
+// Another process can go on with an output where a [Mark] was taken, and with
+// Hosts from a [Snapshot]: what came after the mark is cut off, and recorded again.
+//
 // Recording a line waits for no reader of a pipe ([Lines.Queue]), and allocates
 // nothing as long as nothing waits. A Writer is used by one goroutine at a
 // time.

@@ -21,6 +21,7 @@ type Hosts struct {
 	senders []netip.Addr // of ICMP errors, none of them a target itself
 	sender  map[netip.Addr]uint32
 	sorted  bool
+	shared  bool // a Snapshot has the memory of answers too
 }
 
 // seen is an address that has an answer, or a silent port to be listed.
@@ -93,10 +94,13 @@ func (h *Hosts) sort() {
 	}
 	// By address, then port, then the best state first: each pass keeps the order
 	// of the one before.
-	spare := make([]answer, len(h.answers))
+	spare, other := make([]answer, len(h.answers)), h.answers
+	if h.shared {
+		other, h.shared = make([]answer, len(h.answers)), false
+	}
 	distribute(spare, h.answers, int(result.Open)+1, func(a *answer) int { return int(result.Open - a.state) })
-	distribute(h.answers, spare, 1<<16, func(a *answer) int { return int(a.port) })
-	distribute(spare, h.answers, len(h.seen), func(a *answer) int { return int(h.seen[a.host].rank) })
+	distribute(other, spare, 1<<16, func(a *answer) int { return int(a.port) })
+	distribute(spare, other, len(h.seen), func(a *answer) int { return int(h.seen[a.host].rank) })
 	h.answers = spare
 	h.answers = slices.CompactFunc(h.answers, func(a, b answer) bool { return a.host == b.host && a.port == b.port })
 	h.sorted = true

@@ -3,6 +3,7 @@ package output
 import (
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"os"
@@ -44,6 +45,7 @@ type Lines struct {
 	pending uint64 // records in buf
 	any     bool   // there has been a record
 	whole   int64  // bytes written, all of them whole lines
+	sum     uint32 // of these bytes; valid iff regular
 	closing []byte // what closes the document as it is now
 	err     *Error // sticky
 	queue   *queue // in front of to; nil: there is none
@@ -56,7 +58,10 @@ type Lines struct {
 		Close() error
 	}
 	regular bool
-	created bool // by us, not only opened
+	created bool  // by us, not only opened
+	checked *Mark // that Check has found good
+
+	into *os.File // that to writes to in the end, if it is a regular file; see Into
 }
 
 // New returns a Writer to w, which stays the caller's to close. The name is for
@@ -89,10 +94,10 @@ func Create(path string, format Format) (*Lines, error) {
 // Queue lets what is recorded wait in memory for a slow reader, 256 MiB at most;
 // only Close waits for it to the end. failed is called, by another goroutine,
 // when a write fails: the error itself comes from the next call of a method. It
-// has no effect on a file that Create opened, unless that is a pipe or a device.
-// It is called before Begin.
+// has no effect on a regular file that Create opened or Into named. It is called
+// before Begin.
 func (l *Lines) Queue(failed func()) {
-	if !l.regular {
+	if !l.regular && l.into == nil {
 		l.failed = failed
 	}
 }
@@ -174,13 +179,17 @@ func (l *Lines) write(closed bool) error {
 		return l.fail(min(n, lines), err)
 	}
 	l.whole += int64(lines)
+	if l.regular {
+		l.sum = crc32.Update(l.sum, castagnoli, l.buf)
+	}
 	l.buf, l.pending = l.buf[:0], 0
 	return nil
 }
 
 // fail settles what a failed write of n bytes means: lines that are whole are
 // there, the others are lost. A file gives the beginning of a line back, and is
-// closed as a document: the room for that was there before.
+// closed as a document: before this write there was room for that, so a line that
+// has taken it is given back too. What Mark told of stays.
 func (l *Lines) fail(n int, err error) error {
 	kept, lost := 0, l.pending
 	if end := []byte(l.format.end); len(end) > 0 {
@@ -189,17 +198,26 @@ func (l *Lines) fail(n int, err error) error {
 	if l.queue != nil {
 		lost += l.queue.lost
 	}
+	whole := l.whole
 	l.whole += int64(kept)
-	if l.regular {
-		// Failing that, the reader has half a line and the error anyway.
-		_ = l.file.Truncate(l.whole)
-		if _, err := l.file.Seek(l.whole, io.SeekStart); err == nil {
-			_, _ = l.to.Write(l.closing)
-		}
+	for l.regular && !l.closed() && kept > 0 {
+		kept, lost = split(l.buf, kept-1, []byte(l.format.end))
+		l.whole = whole + int64(kept)
 	}
 	l.err = &Error{Name: l.name, Lost: lost, Unit: l.unit, Err: cause(err)}
 	l.buf = nil
 	return l.err
+}
+
+// closed ends a file where its whole lines do, as a document if it has the room.
+// Failing that, the reader has half a line and the error anyway.
+func (l *Lines) closed() bool {
+	_ = l.file.Truncate(l.whole)
+	_, err := l.file.Seek(l.whole, io.SeekStart)
+	if err == nil {
+		_, err = l.to.Write(l.closing)
+	}
+	return err == nil
 }
 
 // Close implements Writer.

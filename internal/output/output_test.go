@@ -319,6 +319,7 @@ func (d *disk) Write(p []byte) (int, error) {
 }
 
 func (d *disk) Truncate(size int64) error {
+	clear(d.data[size:]) // or a Seek behind the end would find it again
 	d.data, d.truncated = d.data[:size], true
 	return nil
 }

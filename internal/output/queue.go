@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"sync"
+	"time"
 )
 
 // queueLimit is how many bytes may wait for a reader: millions of results.
@@ -23,6 +24,7 @@ type queue struct {
 	changed sync.Cond
 	waiting [][]byte // each some whole writes
 	size    int      // of waiting, in bytes
+	handing bool     // a chunk is with to, or has failed there
 	spare   []byte   // to be used again
 	closed  bool
 	err     error
@@ -76,7 +78,8 @@ func (q *queue) run() {
 			return
 		}
 		q.mu.Lock()
-		q.spare = chunk
+		q.spare, q.handing = chunk, false
+		q.changed.Broadcast()
 		q.mu.Unlock()
 	}
 }
@@ -92,7 +95,7 @@ func (q *queue) next() []byte {
 		q.changed.Wait()
 	}
 	chunk := q.waiting[0]
-	q.waiting, q.size = q.waiting[1:], q.size-len(chunk)
+	q.waiting, q.size, q.handing = q.waiting[1:], q.size-len(chunk), true
 	q.changed.Broadcast()
 	return chunk
 }
@@ -108,6 +111,26 @@ func (q *queue) fail(chunk []byte, n int, err error) {
 	}
 	q.waiting, q.size = nil, 0
 	q.changed.Broadcast()
+}
+
+// idle tells whether everything has been handed on, and waits for it, but not for
+// long.
+func (q *queue) idle(atMost time.Duration) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	late := false
+	timer := time.AfterFunc(atMost, func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		late = true
+		q.changed.Broadcast()
+	})
+	defer timer.Stop()
+	busy := func() bool { return q.handing || len(q.waiting) > 0 }
+	for busy() && !late {
+		q.changed.Wait()
+	}
+	return !busy()
 }
 
 // close waits until everything has been handed on, or that has failed.

@@ -1,6 +1,10 @@
 package output
 
-import "io"
+import (
+	"fmt"
+	"io"
+	"os"
+)
 
 // style is how a report looks. Each function appends to dst.
 type style struct {
@@ -20,6 +24,7 @@ type Report struct {
 	style style
 	hosts *Hosts
 	scan  *Scan
+	began Mark
 }
 
 // NewReport returns a report to w, which stays the caller's to close. The name
@@ -45,9 +50,37 @@ func newReport(lines *Lines, style Style, hosts *Hosts) *Report {
 // Begin implements Writer.
 func (r *Report) Begin(scan *Scan) error {
 	r.scan = scan
+	if r.lines.into != nil {
+		var err error
+		if r.began, err = here(r.lines.into); err != nil {
+			return fmt.Errorf("write %s: %w", r.lines.name, err)
+		}
+	}
 	r.lines.format.open = string(r.style.head(nil, scan))
 	r.lines.closing = r.style.tail(nil, scan, r.hosts, nil)
 	return r.lines.Begin(scan)
+}
+
+// Into says in which open file the writer ends that NewReport was given, as Into of
+// Lines does. It is called before Begin or Continue.
+func (r *Report) Into(f *os.File) { r.lines.Into(f) }
+
+// Mark returns what Continue needs, which is nothing but where a report on stdout
+// began. It is false when the report has failed.
+func (r *Report) Mark() (Mark, bool) { return r.began, r.lines.err == nil }
+
+// Check is that of Lines; no file is refused, as none is gone on with.
+func (r *Report) Check(Mark) error { return nil }
+
+// Continue begins a report anew in place of Begin, as Hosts has what it is made
+// of. What is of it on stdout is cut off if that is still the same regular file.
+func (r *Report) Continue(scan *Scan, m Mark) error {
+	if r.lines.same(m) {
+		if err := cut(r.lines.into, r.lines.name, m.At); err != nil {
+			return err
+		}
+	}
+	return r.Begin(scan)
 }
 
 // Flush implements Writer: nothing is known of a host before the end.

@@ -386,7 +386,8 @@ func TestFullDiskLeavesADocument(t *testing.T) {
 		kept int
 	}{
 		{"in_a_line", 5*line + line/2, 5},
-		{"in_a_comma", 5*line + 1, 5},
+		{"in_a_comma", 5*line + len("]\n"), 5},
+		{"no_room_is_left_to_close_it", 5*line + 1, 4},
 		{"in_the_first_line", line / 2, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

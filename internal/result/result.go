@@ -37,6 +37,9 @@ var stateNames = [...]string{"unknown", "open|filtered", "filtered", "closed", "
 // String returns nmap's word for the state.
 func (s State) String() string { return stateNames[s] }
 
+// Valid tells whether the state is one of those above, Unknown included.
+func (s State) Valid() bool { return int(s) < len(stateNames) }
+
 // ParseState returns the state of a word; Unknown is none.
 func ParseState(word string) (State, bool) {
 	i := slices.Index(stateNames[:], word)
@@ -68,6 +71,9 @@ var reasonNames = [...]string{"", "no-response", "syn-ack", "reset", "conn-refus
 // String returns nmap's word for the reason.
 func (r Reason) String() string { return reasonNames[r] }
 
+// Valid tells whether the reason is one of those above, NoReason included.
+func (r Reason) Valid() bool { return int(r) < len(reasonNames) }
+
 // ParseReason returns the reason of a word.
 func ParseReason(word string) (Reason, bool) {
 	i := slices.Index(reasonNames[:], word)
@@ -90,6 +96,9 @@ var suspectNames = [...]string{"", "syn-proxy", "anomaly"}
 
 // String returns the label used in the outputs, empty for NotSuspect.
 func (s Suspect) String() string { return suspectNames[s] }
+
+// Valid tells whether the suspicion is one of those above, NotSuspect included.
+func (s Suspect) Valid() bool { return int(s) < len(suspectNames) }
 
 // ParseSuspect returns the suspicion of a label, NotSuspect of "".
 func ParseSuspect(label string) (Suspect, bool) {

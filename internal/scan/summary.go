@@ -166,8 +166,8 @@ func (s *Scan) summary(interrupted bool) (Summary, error) {
 		sum.Repairs = max(pass.try-s.cfg.Retries, 0)
 		sum.Tries = b.tries(min(pass.try, s.cfg.Retries))
 	}
-	sum.Missed = sum.missed()
 	sum.Silent = sum.Probed - min(sum.Probed, s.answers.Len())
+	sum.Missed = sum.missed()
 	if seconds := b.Sending.Seconds(); seconds > 0 {
 		sum.Rate = float64(sum.Sent) / seconds
 	}
@@ -186,14 +186,14 @@ func (s *Scan) summary(interrupted bool) (Summary, error) {
 // missed is how many endpoints would have answered, and no try has found them, by
 // the estimate that knows more.
 func (sum *Summary) missed() float64 {
-	found, tries := sum.Open+sum.Answered, sum.Retries+1
+	var loss float64
 	switch {
 	case sum.Path != nil && sum.Path.Answered+sum.Path.Lost >= manyOutcomes:
-		return estimate.Missed(found, sum.Path.Loss.Estimate, tries)
+		loss = sum.Path.Loss.Estimate
 	case sum.Tries != nil:
-		return estimate.Missed(found, sum.Tries.Loss.Estimate, tries)
+		loss = sum.Tries.Loss.Estimate
 	}
-	return 0
+	return min(estimate.Missed(sum.Open+sum.Answered, loss, sum.Retries+1), float64(sum.Silent))
 }
 
 // pathLoss returns what the canaries tell of the loss on the way.
