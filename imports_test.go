@@ -39,7 +39,7 @@ var mayImport = map[string][]string{
 	// The file knows nothing of what is in it.
 	"internal/checkpoint": {},
 	"cmd/synscan": {"internal/scan", "internal/connect", "internal/target", "internal/output", "internal/result", "internal/netif",
-		"internal/plan", "internal/method", "internal/services", "internal/cli"},
+		"internal/plan", "internal/method", "internal/services", "internal/cli", "internal/checkpoint", "internal/estimate"},
 	"bpf/watch":        {"internal/siphash"},
 	"detector":         {"bpf/watch", "detector/capture", "detector/filter", "detector/twin"},
 	"detector/capture": {"bpf/watch"},

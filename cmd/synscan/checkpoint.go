@@ -17,7 +17,7 @@ const (
 	longScan = time.Minute // scans that take longer have one in any case
 	// One is due after a hundredth of the expected time, within these bounds, and
 	// not before ten times as long has passed as the last one took to write.
-	mostEvery, leastEvery = 5 * time.Second, 100 * time.Millisecond
+	mostEvery, leastEvery = 5 * time.Second, 50 * time.Millisecond
 	assumedRate           = 1e6 // packets per second of a scan that has no rate
 )
 

@@ -165,7 +165,7 @@ func TestPresets(t *testing.T) {
 }
 
 func TestAnswerToKeys(t *testing.T) {
-	g := glance{Rate: 5000}
+	g := glance{Pace: 5000}
 	for _, tc := range []struct {
 		name   string
 		key    byte

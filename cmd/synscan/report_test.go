@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"synoptic/internal/estimate"
 	"synoptic/internal/output"
 	"synoptic/internal/plan"
 	"synoptic/internal/result"
@@ -31,7 +32,8 @@ func TestVerdict(t *testing.T) {
 		return s
 	}
 	interrupt := func(s *scan.Summary) { s.Interrupted = true }
-	drop := func(s *scan.Summary) { s.Dropped = 3 }
+	lose := func(s *scan.Summary) { s.Dropped, s.Lost = 3, 812 }
+	drop := func(s *scan.Summary) { s.Dropped = 3 } // and what it concerned was found
 
 	for _, tc := range []struct {
 		name    string
@@ -43,11 +45,12 @@ func TestVerdict(t *testing.T) {
 	}{
 		{"done", whole, nil, &outputs{}, exitDone, ""},
 		{"limited_is_done", scan.Summary{Planned: 10, Probed: 10}, nil, &outputs{}, exitDone, ""},
-		{"lost", with(whole, drop), nil, &outputs{}, exitLost,
-			"this machine dropped 3 packets that may have been an answer, so open ports may be missing: scan again with a lower --rate"},
+		{"dropped_and_repaired", with(whole, drop), nil, &outputs{}, exitDone, ""},
+		{"lost", with(whole, lose), nil, &outputs{}, exitLost,
+			"finished, 812 of 1,000 probes may have gone unanswered because this machine dropped packets: scan again with a lower --rate"},
 		{"interrupted", with(half, interrupt), nil, &outputs{}, exitInterrupted, "interrupted: 500 of 1,000 endpoints were not probed"},
 		{"interrupted_while_waiting", with(whole, interrupt), nil, &outputs{}, exitInterrupted, "interrupted: every endpoint had been probed"},
-		{"interrupted_with_loss", with(with(half, interrupt), drop), nil, &outputs{}, exitInterrupted, "interrupted: 500 of 1,000 endpoints were not probed"},
+		{"interrupted_with_loss", with(with(half, interrupt), lose), nil, &outputs{}, exitInterrupted, "interrupted: 500 of 1,000 endpoints were not probed"},
 		{"failed", half, errors.Join(errors.New("send on eth0: gone"), errors.New("receive: gone")), &outputs{}, exitFailed,
 			"send on eth0: gone; receive: gone; 500 of 1,000 endpoints were not probed"},
 		{"output_is_named_once", half, errors.Join(nil, errors.Join(fmt.Errorf("write results: %w", errNoOutput))), broken(7), exitFailed,
@@ -182,7 +185,11 @@ func TestGlance(t *testing.T) {
 	}{
 		{"first_pass", func() {}, "12.5%, 1m1s left, 9,999 packets/s, 1,234 found, 5 dropped"},
 		{"retry", func() { g.Try = 2 }, "retry 2, 9,999 packets/s, 1,234 found, 5 dropped"},
-		{"waiting", func() { g.State, g.Rate = "waiting", 0 }, "waiting, 0 packets/s, 1,234 found, 5 dropped"},
+		{"waiting", func() { g.State, g.Pace = "waiting", 0 }, "waiting, 0 packets/s, 1,234 found, 5 dropped"},
+		{"adaptive", func() {
+			g.Path = &scan.Path{Loss: estimate.Interval{Low: 0.001, Estimate: 0.0123, High: 0.03}}
+			g.Progress.Rate, g.Reason = 1900, "this machine dropped packets"
+		}, "waiting, 0 packets/s, 1,234 found, 5 dropped, 1.2% lost on the way, rate 1,900: this machine dropped packets"},
 	} {
 		tc.change()
 		if got := g.String(); got != tc.want {

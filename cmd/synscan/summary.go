@@ -77,8 +77,7 @@ func (r *report) String() string {
 		row("sent", "%s generated = %s sent + %s refused; %s packets/s", count(r.Generated), count(r.Sent), count(r.Refused), count(uint64(r.Rate)))
 		row("received", "%s = %s valid + %s duplicate + %s of canaries + %s bad cookie + %s out of plan + %s foreign",
 			count(r.Received), count(r.Valid), count(r.Duplicate), count(r.Repeated), count(r.BadCookie), count(r.OutOfPlan), count(r.Foreign))
-		row("dropped", "%s by the device that sends, %s by the kernel, %s by the ring; %s sent again, %s perhaps lost",
-			count(r.DeviceDropped), count(r.KernelDropped), count(r.Dropped), number(uint64(r.Repairs), "time"), number(r.Lost, "endpoint"))
+		row("dropped", "%s by the device that sends, %s by the kernel, %s by the ring%s", count(r.DeviceDropped), count(r.KernelDropped), count(r.Dropped), r.repaired())
 	}
 	if r.Path != nil {
 		row("path", "loses %s of the answers by %s; about %s missed", share(r.Path.Loss), number(r.Path.Answered+r.Path.Lost, "canary"), number(uint64(r.Missed+0.5), "endpoint"))
@@ -96,6 +95,17 @@ func (r *report) String() string {
 		row("warning", "%s", line)
 	}
 	return b.String()
+}
+
+// repaired says what became of what this machine may have dropped.
+func (r *report) repaired() string {
+	switch {
+	case r.Repairs == 0 && r.Lost == 0:
+		return ""
+	case r.Lost == 0:
+		return fmt.Sprintf("; all of it sent again, in %s", number(uint64(r.Repairs), "more pass"))
+	}
+	return fmt.Sprintf("; sent again in %s, %s may be lost", number(uint64(r.Repairs), "more pass"), number(r.Lost, "endpoint"))
 }
 
 // share writes an estimate in percent, with its 95 % interval.

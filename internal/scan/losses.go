@@ -16,10 +16,10 @@ func (l Lost) total() uint64 { return l.Ring + l.Kernel + l.Device }
 
 // samplePause is how often the counters of drops are read while a scan runs, and
 // so how well they tell when something was dropped.
-const samplePause = 50 * time.Millisecond
+const samplePause = 20 * time.Millisecond
 
 // marksKept are so many samples that the longest wait for an answer fits in.
-const marksKept = 512
+const marksKept = 1024
 
 // losses tells which probes a loss of this machine may concern, without a memory
 // for each: what was dropped between two looks at the counters is a probe sent
