@@ -20,8 +20,9 @@ func TestResidentMemory(t *testing.T) {
 		l := lab.New(t, lab.Config{})
 		o := measure(t, l, false, synscanPath, "-sS", "-p80", "--rate", "max", "-q", "10.0.0.0/8")
 		t.Logf("%d probes, %.0f pps, %d MiB", o.probes, o.pps, o.maxRSS>>20)
-		if o.probes != 1<<24 || o.maxRSS > 64<<20 {
-			t.Errorf("%d probes of %d took %d bytes", o.probes, 1<<24, o.maxRSS)
+		// Canaries are more.
+		if o.probes < 1<<24 || o.probes > 1<<24+1<<17 || o.maxRSS > 64<<20 {
+			t.Errorf("%d probes for %d took %d bytes", o.probes, 1<<24, o.maxRSS)
 		}
 	})
 	t.Run("all_of_ipv4", func(t *testing.T) {

@@ -185,8 +185,8 @@ func BenchmarkSweepAgainst(b *testing.B) {
 					} else {
 						them, us = sweep(b, l, peer, senders), sweep(b, l, synscan, senders)
 					}
-					if us.probes != endpoints {
-						b.Fatalf("synscan sent %d probes of %d", us.probes, endpoints)
+					if us.probes < endpoints || us.probes > endpoints+endpoints/100 { // canaries are more
+						b.Fatalf("synscan sent %d probes for %d", us.probes, endpoints)
 					}
 					if open < 0 {
 						open = expectedOpen(b, l)
