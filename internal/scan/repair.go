@@ -159,7 +159,7 @@ func (s *Scan) tooMuch() error {
 		}
 	}
 	if most := s.cfg.MaxLoss; most > 0 {
-		if loss := s.pathLoss(); loss.Low > most {
+		if loss, n := s.pathLoss(); n >= enoughCanaries && loss.Low > most {
 			return fmt.Errorf("at least %.1f%% of the answers are lost on the way, more than --max-loss %g%%: go on with a lower --rate", 100*loss.Low, 100*most)
 		}
 	}

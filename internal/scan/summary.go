@@ -183,12 +183,15 @@ func (s *Scan) summary(interrupted bool) (Summary, error) {
 	return sum, nil
 }
 
+// enoughCanaries is how many it takes before something is concluded from them.
+const enoughCanaries = 100
+
 // missed is how many endpoints would have answered, and no try has found them, by
 // the estimate that knows more.
 func (sum *Summary) missed() float64 {
 	var loss float64
 	switch {
-	case sum.Path != nil && sum.Path.Answered+sum.Path.Lost >= manyOutcomes:
+	case sum.Path != nil && sum.Path.Answered+sum.Path.Lost >= enoughCanaries:
 		loss = sum.Path.Loss.Estimate
 	case sum.Tries != nil:
 		loss = sum.Tries.Loss.Estimate
@@ -196,8 +199,10 @@ func (sum *Summary) missed() float64 {
 	return min(estimate.Missed(sum.Open+sum.Answered, loss, sum.Retries+1), float64(sum.Silent))
 }
 
-// pathLoss returns what the canaries tell of the loss on the way.
-func (s *Scan) pathLoss() estimate.Interval {
+// pathLoss returns what the canaries tell of the loss on the way, and how many
+// they are.
+func (s *Scan) pathLoss() (estimate.Interval, uint64) {
 	b := s.books()
-	return estimate.Binomial(b.Canaries.Lost, b.Canaries.Answered+b.Canaries.Lost)
+	n := b.Canaries.Answered + b.Canaries.Lost
+	return estimate.Binomial(b.Canaries.Lost, n), n
 }
