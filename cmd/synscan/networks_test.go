@@ -56,6 +56,7 @@ func runIn(t *testing.T, ns *lab.Namespace, words ...string) *scanned {
 	defer results.Close()
 	words = append(words, "--all-states", "-oD", "-")
 	cmd := ns.Command(ctx, words[0], words[1:]...)
+	cmd.Dir = t.TempDir() // for the checkpoint of one that fails
 	var stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = results, &stderr
 	// With -race the process would linger for a second at its end.

@@ -30,6 +30,7 @@ func TestMain(m *testing.M) {
 		"vanish":     vanish,
 		"nocap":      nocap,
 		"deaf":       deaf,
+		"killable":   killable,
 	})
 }
 
