@@ -23,7 +23,7 @@ import (
 const targetsKey = "targets"
 
 // unfit are options that make no sense in a file.
-var unfit = []string{"config", "echo", "help", "iflist", "version"}
+var unfit = []string{"config", "echo", "help", "iflist", "resume", "version"}
 
 // overruled says which of a file's keys an option of the command line replaces,
 // beside its own.

@@ -52,7 +52,7 @@ func (a *app) newRecipe(w *words, all *pflag.FlagSet, s *scope) (*recipe, error)
 		Ports: a.opt.ports.String(), targets: rangesOf(s.plan.Targets()),
 	}
 	all.Visit(func(f *pflag.Flag) {
-		if slices.Contains(append([]string{"resume", "checkpoint", "seed"}, unfit...), f.Name) {
+		if slices.Contains(append([]string{"checkpoint", "seed"}, unfit...), f.Name) {
 			return
 		}
 		values := []string{f.Value.String()}
