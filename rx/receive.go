@@ -65,12 +65,18 @@ type Receiver struct {
 	counts   [outcomes]atomic.Uint64
 	full     chan []Reply
 	free     chan []Reply
+	seen     []atomic.Int64 // by input: see Seen
 }
+
+// idleLag is how long a packet may have waited when its source says that there is
+// none: the time that a Read waits, and that a block of the ring takes to be
+// handed over, which kernels before 6.18 round up to a jiffy.
+const idleLag = pollTimeout + 12*time.Millisecond
 
 // New returns a receiver; the sources stay the caller's to close.
 func New(inputs ...Input) *Receiver {
 	batches := 8 * len(inputs)
-	r := &Receiver{inputs: inputs, full: make(chan []Reply, batches), free: make(chan []Reply, batches)}
+	r := &Receiver{inputs: inputs, full: make(chan []Reply, batches), free: make(chan []Reply, batches), seen: make([]atomic.Int64, len(inputs))}
 	for range batches {
 		r.free <- make([]Reply, 0, batchLen)
 	}
@@ -95,6 +101,19 @@ func (r *Receiver) Stats() Stats {
 	}
 }
 
+// Seen returns a time before which no answer arrived that is not in Replies, or
+// was, however long this process was kept from running: the zero time at first.
+func (r *Receiver) Seen() time.Time {
+	seen := r.seen[0].Load()
+	for i := range r.seen {
+		seen = min(seen, r.seen[i].Load())
+	}
+	if seen == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, seen)
+}
+
 // Run receives until ctx ends, which returns nil, or a source fails, and then
 // closes the channel of Replies. When ctx ends, what has arrived by then is
 // still read, and nothing that arrives later, so the end does not depend on
@@ -108,7 +127,7 @@ func (r *Receiver) Run(ctx context.Context) error {
 	errs := make([]error, len(r.inputs))
 	for i, in := range r.inputs {
 		running.Go(func() {
-			if errs[i] = r.read(ctx, in); errs[i] != nil {
+			if errs[i] = r.read(ctx, in, &r.seen[i]); errs[i] != nil {
 				cancel()
 			}
 		})
@@ -117,8 +136,8 @@ func (r *Receiver) Run(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// read receives from one source.
-func (r *Receiver) read(ctx context.Context, in Input) error {
+// read receives from one source, and notes up to which time.
+func (r *Receiver) read(ctx context.Context, in Input, seen *atomic.Int64) error {
 	batch := <-r.free
 	ended := ctx.Done()
 	var until time.Time // when ctx ended, or zero
@@ -137,6 +156,12 @@ func (r *Receiver) read(ctx context.Context, in Input) error {
 		if len(batch) > 0 && (err != nil || last || len(batch) == batchLen || at.UnixNano()-batch[0].Time > int64(batchTime)) {
 			r.full <- batch
 			batch = <-r.free
+			if err == nil && !last {
+				seen.Store(at.UnixNano())
+			}
+		}
+		if idle {
+			seen.Store(time.Now().Add(-idleLag).UnixNano())
 		}
 		if last {
 			return nil

@@ -38,10 +38,10 @@ func TestKilledSweepsLoseNothing(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	t.Logf("seed %d", seed)
-	const perSweep = 2
 	var probes, undisturbed uint64
-	for sweep := range kills / perSweep {
-		name := []string{"syn", "fin"}[sweep%2]
+	for sweep, done := 0, 0; done < kills; sweep++ {
+		name, perSweep := []string{"syn", "fin"}[sweep%2], min(1+sweep/2%2, kills-done)
+		done += perSweep
 		t.Run(fmt.Sprintf("%d/%s", sweep, name), func(t *testing.T) {
 			m := method.ByName(name)
 			if err := l.Responder.Reset(); err != nil {
@@ -57,7 +57,7 @@ func TestKilledSweepsLoseNothing(t *testing.T) {
 			for n := 0; ; n++ {
 				limit := time.Duration(0)
 				if n < perSweep {
-					limit = 200*time.Millisecond + time.Duration(rnd.IntN(4500))*time.Millisecond/perSweep
+					limit = 200*time.Millisecond + time.Duration(rnd.IntN(4500/perSweep))*time.Millisecond
 				}
 				if !runUntil(t, l, dir, limit, args...) {
 					if n < perSweep {

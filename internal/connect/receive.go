@@ -16,6 +16,7 @@ import (
 const (
 	batchLen  = 256
 	batchTime = 4 * time.Millisecond
+	seenLag   = 250 * time.Millisecond
 )
 
 // receivers is the half that waits for answers, one receiver for each lane. It
@@ -34,6 +35,10 @@ func (r receivers) Stats() rx.Stats {
 	n := r.counts.received.Load()
 	return rx.Stats{Received: n, Valid: n}
 }
+
+// Seen implements scan.Receiver: a connection is waited for by the system, and by us
+// not much longer than its batch.
+func (r receivers) Seen() time.Time { return time.Now().Add(-seenLag) }
 
 // Run implements scan.Receiver. When ctx ends, it still takes what is there, and
 // closes all sockets.

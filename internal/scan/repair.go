@@ -113,7 +113,7 @@ func (s *Scan) sample(now time.Time) error {
 	if dropped > 0 {
 		s.canaries.discard(since)
 	}
-	s.canaries.settle(now, due)
+	s.canaries.settle(s.receive.Seen(), due)
 	if s.control != nil && s.state.Load() == "sending" {
 		s.steer(p, dropped, now)
 	}
@@ -166,15 +166,18 @@ func (s *Scan) tooMuch() error {
 	return nil
 }
 
-// due is how long an answer is waited for before something else is concluded from
-// its absence than at the end.
+// due is how long an answer may take to arrive: what is not there then is taken for
+// lost, or never sent. It is not about how long this process takes to notice.
 func (s *Scan) due() time.Duration {
 	wait := blindCooldown
 	if largest := s.rtt.max(); largest > 0 {
-		wait = retryCooldown + 2*largest
+		wait = dueCooldown + 2*largest
 	}
 	return min(wait, s.cfg.Wait)
 }
+
+// dueCooldown is added to twice the largest round trip seen.
+const dueCooldown = 10 * time.Millisecond
 
 // unanswered counts the endpoints of a set that have no answer, though probes go
 // there.

@@ -120,6 +120,9 @@ type Receiver interface {
 	// Replies yields batches; each goes back by Release.
 	Replies() <-chan []rx.Reply
 	Release([]rx.Reply)
+	// Seen returns a time before which no answer arrived that is not in Replies, or
+	// was; safe at any time.
+	Seen() time.Time
 	Stats() rx.Stats // safe at any time
 }
 

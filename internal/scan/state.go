@@ -55,7 +55,11 @@ func (s *Scan) keep(rest bool) {
 	}
 	here := p.reached()
 	if !rest {
-		here = s.losses.settled(p, time.Now(), s.due())
+		seen := s.receive.Seen()
+		if len(s.receive.Replies()) > 0 {
+			return // what arrived before that is not entered yet; the next call may be luckier
+		}
+		here = s.losses.settled(p, seen, s.due())
 	}
 	state := &State{
 		Try: p.try, Left: p.want.within(here.low, p.end()), Visited: s.cursor.Load(), Missing: s.missing.Load(), Rate: s.Rate(), Books: s.books(),

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"synoptic/rx"
 	"synoptic/tx"
 )
 
@@ -59,6 +60,20 @@ func throughJSON(t *testing.T, s *State) *State {
 	return read
 }
 
+// stalled is a Source that is not read for a while now and then, as by a process
+// that is kept from running. What arrives meanwhile is read later.
+type stalled struct {
+	rx.Source
+	reads int
+}
+
+func (s *stalled) Read() ([]byte, time.Time, error) {
+	if s.reads++; s.reads%100 == 0 {
+		time.Sleep(150 * time.Millisecond)
+	}
+	return s.Source.Read()
+}
+
 // A scan that is killed again and again, at any time, and resumed from its last
 // snapshot, records what an undisturbed one does, and probes little more.
 func TestKilledScansRecordTheSame(t *testing.T) {
@@ -85,6 +100,9 @@ func TestKilledScansRecordTheSame(t *testing.T) {
 							return hop, false
 						}
 						return route(a)
+					}
+					if i%4 > 1 {
+						n.Ways[0].Source = &stalled{Source: m}
 					}
 					return n
 				}
@@ -150,6 +168,6 @@ func TestKilledScansRecordTheSame(t *testing.T) {
 }
 
 // overlap is how much a resumed run of the test above may send again: probes of
-// 100 ms, of two looks at the clock, and of the second for which an answer is
-// waited for as long as none has come.
-func (c *Config) overlap() uint64 { return uint64(c.Rate * 1.3) }
+// 100 ms, of two looks at the clock, of a stall, and of the second for which an
+// answer is waited for as long as none has come.
+func (c *Config) overlap() uint64 { return uint64(c.Rate * 1.5) }
