@@ -104,20 +104,29 @@ func (s *Scan) sample(now time.Time) error {
 	if p == nil {
 		return nil
 	}
-	read, err := s.prober.Dropped()
+	dropped, err := s.look(p, now)
 	if err != nil {
-		return fmt.Errorf("read the counters of dropped packets: %w", err)
+		return err
 	}
-	due := s.due()
-	dropped, since := s.losses.sample(p, read, now, due)
-	if dropped > 0 {
-		s.canaries.discard(since)
-	}
-	s.canaries.settle(s.receive.Seen(), due)
+	s.canaries.settle(s.receive.Seen(), s.due())
 	if s.control != nil && s.state.Load() == "sending" {
 		s.steer(p, dropped, now)
 	}
 	return s.tooMuch()
+}
+
+// look reads the counters of what this machine drops, and returns how much that was
+// since the last look.
+func (s *Scan) look(p *pass, now time.Time) (dropped uint64, err error) {
+	read, err := s.prober.Dropped()
+	if err != nil {
+		return 0, fmt.Errorf("read the counters of dropped packets: %w", err)
+	}
+	dropped, since := s.losses.sample(p, read, now, s.due())
+	if dropped > 0 {
+		s.canaries.discard(since)
+	}
+	return dropped, nil
 }
 
 // steer lets the controller change the rate.
@@ -177,7 +186,7 @@ func (s *Scan) due() time.Duration {
 }
 
 // dueCooldown is added to twice the largest round trip seen.
-const dueCooldown = 10 * time.Millisecond
+const dueCooldown = 20 * time.Millisecond
 
 // unanswered counts the endpoints of a set that have no answer, though probes go
 // there.

@@ -59,6 +59,10 @@ func (s *Scan) keep(rest bool) {
 		if len(s.receive.Replies()) > 0 {
 			return // what arrived before that is not entered yet; the next call may be luckier
 		}
+		// What was dropped until then is owed: the next run does not know of it.
+		if _, err := s.look(p, time.Now()); err != nil {
+			return // the watch says so
+		}
 		here = s.losses.settled(p, seen, s.due())
 	}
 	state := &State{
