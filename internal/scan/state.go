@@ -51,7 +51,8 @@ func (s *Scan) keep(rest bool) {
 	defer s.sampling.Unlock()
 	p := s.pass.Load()
 	if p == nil {
-		return // nothing has been sent
+		s.cfg.Keeper.Keep(s.beginning())
+		return
 	}
 	here := p.reached()
 	if !rest {
@@ -67,6 +68,18 @@ func (s *Scan) keep(rest bool) {
 	state.Answers, _ = s.answers.AppendBinary(nil)
 	state.Hosts, _ = s.hosts.AppendBinary(nil)
 	s.cfg.Keeper.Keep(state)
+}
+
+// beginning returns the state of a run that has sent nothing.
+func (s *Scan) beginning() *State {
+	if s.cfg.Resume != nil {
+		r := *s.cfg.Resume
+		return &r
+	}
+	r := &State{Left: ranges{{0, s.limit}}, Rate: s.Rate()}
+	r.Answers, _ = s.answers.AppendBinary(nil)
+	r.Hosts, _ = s.hosts.AppendBinary(nil)
+	return r
 }
 
 // restore makes a new scan go on at a state.
