@@ -238,6 +238,9 @@ func load(path string) (*save, [][]byte, error) {
 	if len(parts) != sectionCount {
 		return nil, nil, fmt.Errorf("read checkpoint %s: it has %d sections, and this program reads %d", path, len(parts), sectionCount)
 	}
+	if s.State == nil {
+		return nil, nil, fmt.Errorf("read checkpoint %s: it does not say where the scan was", path)
+	}
 	s.State.Answers, s.State.Hosts, s.targets = parts[answersSection], parts[hostsSection], parts[targetsSection]
 	return s, parts, nil
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,8 +14,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"synoptic/internal/lab"
 )
 
 // disk is a file system of so many pages that nobody but the calling goroutine
@@ -29,11 +26,8 @@ type disk struct {
 func mount(t *testing.T, pages int) *disk {
 	t.Helper()
 	d := &disk{t, t.TempDir()}
-	runtime.LockOSThread() // and never unlocked: the thread ends with the test
-	if err := errors.Join(
-		unix.Unshare(unix.CLONE_NEWNS), unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
-		unix.Mount("tmpfs", d.dir, "tmpfs", 0, sizeOf(pages)),
-	); err != nil {
+	ownMounts(t)
+	if err := unix.Mount("tmpfs", d.dir, "tmpfs", 0, sizeOf(pages)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -44,6 +38,16 @@ func mount(t *testing.T, pages int) *disk {
 	return d
 }
 
+// ownMounts lets nobody see what the calling goroutine mounts from now on, but the
+// processes that it starts.
+func ownMounts(t *testing.T) {
+	t.Helper()
+	runtime.LockOSThread() // and never unlocked: the thread ends with the test
+	if err := errors.Join(unix.Unshare(unix.CLONE_NEWNS), unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func sizeOf(pages int) string { return fmt.Sprintf("size=%d", pages*os.Getpagesize()) }
 
 // resize makes it a disk of another size.
@@ -52,22 +56,6 @@ func (d *disk) resize(pages int) {
 	if err := unix.Mount("", d.dir, "", unix.MS_REMOUNT, sizeOf(pages)); err != nil {
 		d.t.Fatal(err)
 	}
-}
-
-// run runs the program where it sees the disk, until it ends.
-func (d *disk) run(l *lab.Lab, dir string, args ...string) (code int, stderr string) {
-	d.t.Helper()
-	cmd := l.Scanner.Command(d.t.Context(), "synscan", args...)
-	var complaint bytes.Buffer
-	cmd.Dir, cmd.Stderr = dir, &complaint
-	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
-	if err := l.Scanner.Do(cmd.Cmd.Start); err != nil { // by this thread
-		d.t.Fatal(err)
-	}
-	timer := time.AfterFunc(20*time.Second, func() { cmd.Process.Kill() })
-	defer timer.Stop()
-	cmd.Wait()
-	return cmd.ProcessState.ExitCode(), complaint.String()
 }
 
 // However many pages the disk has that the outputs are on, or the checkpoint, or
@@ -104,7 +92,7 @@ func TestFullDisks(t *testing.T) {
 					checkpoint = filepath.Join(d.dir, "kept")
 				}
 				args := slices.Concat(allFiles, scan, []string{"--checkpoint", checkpoint})
-				code, stderr := d.run(l, dir, args...)
+				code, stderr := beginHere(t, l, dir, args...).end()
 				ends[code]++
 				resume := []string{"--resume", checkpoint}
 				switch _, _, err := load(checkpoint); {
@@ -124,12 +112,12 @@ func TestFullDisks(t *testing.T) {
 					t.Errorf("exit code %d:\n%s", code, stderr)
 				}
 				if code == exitFailed && resume[0] == "--resume" { // in vain, too
-					if again, stderr := d.run(l, dir, resume...); again == exitDone {
+					if again, stderr := beginHere(t, l, dir, resume...).end(); again == exitDone {
 						t.Logf("it has more room now:\n%s", stderr)
 					}
 				}
 				d.resize(enough)
-				if code, stderr := d.run(l, dir, resume...); code != exitDone {
+				if code, stderr := beginHere(t, l, dir, resume...).end(); code != exitDone {
 					t.Fatalf("exit code %d on a freed disk:\n%s", code, stderr)
 				}
 				sameDocuments(t, dir, want)

@@ -38,19 +38,36 @@ type running struct {
 // change says something else.
 func begin(t *testing.T, l *lab.Lab, dir string, change func(*lab.Cmd), args ...string) *running {
 	t.Helper()
+	p := prepare(t, l, dir, change, args...)
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// beginHere is begin for a program that sees the file systems of the calling,
+// locked thread.
+func beginHere(t *testing.T, l *lab.Lab, dir string, args ...string) *running {
+	t.Helper()
+	p := prepare(t, l, dir, nil, args...)
+	if err := l.Scanner.Do(p.Cmd.Cmd.Start); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func prepare(t *testing.T, l *lab.Lab, dir string, change func(*lab.Cmd), args ...string) *running {
+	t.Helper()
 	p := &running{Cmd: l.Scanner.Command(t.Context(), "synscan", args...), t: t}
 	text, err := os.OpenFile(filepath.Join(dir, "text"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer text.Close()
+	t.Cleanup(func() { text.Close() })
 	p.Dir, p.Stdout, p.Stderr = dir, text, &p.stderr
 	p.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
 	if change != nil {
 		change(p.Cmd)
-	}
-	if err := p.Start(); err != nil {
-		t.Fatal(err)
 	}
 	return p
 }
@@ -58,13 +75,19 @@ func begin(t *testing.T, l *lab.Lab, dir string, change func(*lab.Cmd), args ...
 // ends waits for the end of the program and returns what stderr says.
 func (p *running) ends(code int) string {
 	p.t.Helper()
+	got, stderr := p.end()
+	if got != code {
+		p.t.Fatalf("exit code %d, want %d:\n%s", got, code, stderr)
+	}
+	return stderr
+}
+
+// end waits for the end of the program, but not for ever.
+func (p *running) end() (code int, stderr string) {
 	timer := time.AfterFunc(20*time.Second, func() { p.Process.Kill() })
 	defer timer.Stop()
 	p.Wait()
-	if got := p.ProcessState.ExitCode(); got != code {
-		p.t.Fatalf("exit code %d, want %d:\n%s", got, code, p.stderr.String())
-	}
-	return p.stderr.String()
+	return p.ProcessState.ExitCode(), p.stderr.String()
 }
 
 // mustScan runs the program to its end.

@@ -107,8 +107,11 @@ func (a *app) resume(w *words, all *pflag.FlagSet, said []*pflag.Flag) error {
 	if err := os.Chdir(s.Dir); err != nil {
 		return fmt.Errorf("resume %s: go to the folder that the scan was begun in: %w", w.resume, err)
 	}
+	here := func(name string) bool {
+		return slices.ContainsFunc(said, func(f *pflag.Flag) bool { return f.Name == name })
+	}
 	for _, o := range s.Options {
-		if slices.ContainsFunc(said, func(f *pflag.Flag) bool { return f.Name == o.Name }) {
+		if here(o.Name) || here("status-json") && o.Name == "quiet" {
 			continue
 		}
 		for _, v := range o.Values {

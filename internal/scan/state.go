@@ -1,7 +1,9 @@
 package scan
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"synoptic/rx"
@@ -86,6 +88,10 @@ func (s *Scan) beginning() *State {
 func (s *Scan) restore(r *State) error {
 	if r == nil {
 		return nil
+	}
+	beyond := func(p Range) bool { return p.From > p.To || p.To > s.limit }
+	if r.Visited > s.limit || slices.ContainsFunc(slices.Concat(r.Left, r.Local, r.Path), beyond) {
+		return errors.New("its positions are not those of this scan")
 	}
 	if err := s.answers.UnmarshalBinary(r.Answers); err != nil {
 		return fmt.Errorf("read the ledger of answers: %w", err)
