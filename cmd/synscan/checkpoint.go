@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,7 +27,8 @@ const (
 // when the scan does not come to its end.
 type saver struct {
 	path   string
-	chosen bool // the path was, by us
+	file   *checkpoint.File
+	chosen bool // the path was, by us: the file is gone when the scan is done
 	plan   *recipe
 	out    sink // set before the scan begins
 	every  time.Duration
@@ -41,6 +43,8 @@ type saver struct {
 	mu      sync.Mutex // over what follows, and over writing
 	last    *snapshot
 	written bool  // last is
+	done    bool  // it is of a scan that is
+	there   bool  // the file is this scan's, if not with the last
 	failed  error // what writing last failed with
 }
 
@@ -54,6 +58,7 @@ type snapshot struct {
 // save is the header of a checkpoint: the scan, and where it is.
 type save struct {
 	*recipe
+	Done    bool         `json:"done"` // the scan is, and its outputs are closed
 	Outputs outputsState `json:"outputs"`
 	State   *scan.State  `json:"state"`
 }
@@ -69,8 +74,8 @@ const (
 
 // newSaver prepares the checkpoints of a scan.
 func (a *app) newSaver(s *scope, plan *recipe) (*saver, error) {
-	v := &saver{path: a.opt.checkpoint, plan: plan, say: a.say, taken: time.Now()}
-	if v.chosen = v.path == ""; v.chosen {
+	v := &saver{path: a.opt.checkpoint, chosen: plan.Chosen, plan: plan, say: a.say, taken: time.Now(), there: a.resumed != nil}
+	if v.path == "" {
 		v.path = checkpointName(a.opt)
 	}
 	rate := a.opt.rate
@@ -80,8 +85,12 @@ func (a *app) newSaver(s *scope, plan *recipe) (*saver, error) {
 	expected := time.Duration(min(float64(s.visit)*float64(s.retries+1)/rate, 1e9) * float64(time.Second))
 	v.every = min(max(expected/100, leastEvery), mostEvery)
 	v.pause.Store(int64(v.every))
-	v.writes.Store(!v.chosen || expected > longScan)
-	if err := checkpoint.Usable(v.path); err != nil {
+	v.writes.Store(!v.chosen || expected > longScan || a.resumed != nil)
+	err := checkpoint.Usable(v.path)
+	if v.file = a.held; err == nil && v.file == nil {
+		v.file, err = checkpoint.Hold(v.path)
+	}
+	if err != nil {
 		if !v.chosen {
 			return nil, err
 		}
@@ -91,9 +100,13 @@ func (a *app) newSaver(s *scope, plan *recipe) (*saver, error) {
 	return v, nil
 }
 
-// checkpointName is where a checkpoint goes that nobody has named.
+// checkpointName is where a checkpoint goes that nobody has named: beside the first
+// output that is a file, and no device or pipe.
 func checkpointName(o options) string {
-	i := slices.IndexFunc(o.places, func(p place) bool { return p.name != "-" })
+	i := slices.IndexFunc(o.places, func(p place) bool {
+		info, err := os.Stat(p.name)
+		return p.name != "-" && err == nil && info.Mode().IsRegular()
+	})
 	if i < 0 {
 		return fmt.Sprintf("synscan-%d.checkpoint", o.seed)
 	}
@@ -108,11 +121,11 @@ func (v *saver) Due() bool {
 // Keep implements scan.Keeper.
 func (v *saver) Keep(state *scan.State) {
 	v.taken = time.Now()
+	v.urgent.Store(false) // where it fails, as for a reader that is behind, the scan does not wait for it again
 	outputs, hosts, ok := v.out.snapshot()
 	if !ok {
 		return // what is in the outputs is not known; the last one stays good
 	}
-	v.urgent.Store(false)
 	v.mu.Lock()
 	v.last, v.written = &snapshot{state, outputs, hosts}, false
 	v.mu.Unlock()
@@ -134,11 +147,11 @@ func (v *saver) write() {
 	}
 	began := time.Now()
 	s := v.last
-	err := checkpoint.Write(v.path, save{v.plan, s.outputs, s.state}, s.state.Answers, s.state.Hosts, s.hosts(nil), v.plan.targets)
+	err := v.file.Write(save{v.plan, v.done, s.outputs, s.state}, s.state.Answers, s.state.Hosts, s.hosts(nil), v.plan.targets)
 	if err != nil && v.failed == nil {
 		v.say.note(err.Error())
 	}
-	v.failed, v.written = err, err == nil
+	v.failed, v.written, v.there = err, err == nil, v.there || err == nil
 	v.pause.Store(int64(max(v.every, 10*time.Since(began))))
 }
 
@@ -148,6 +161,31 @@ func (v *saver) hurry() {
 	if v != nil {
 		v.writes.Store(true)
 		v.urgent.Store(true)
+		go v.write() // the last one, for there may be no other; leave and finish wait for it
+	}
+}
+
+// leaveWait is how long the end at once waits for a disk.
+const leaveWait = 2 * time.Second
+
+// leave writes what is known before the process ends at once, and says how to go on.
+func (v *saver) leave() {
+	if v == nil {
+		return
+	}
+	command := make(chan string, 1)
+	go func() { command <- v.finish(false) }()
+	select {
+	case c := <-command:
+		v.tell(c)
+	case <-time.After(leaveWait):
+	}
+}
+
+// tell says how to go on with the scan, if it can be.
+func (v *saver) tell(command string) {
+	if command != "" {
+		v.say.print("go on with: " + command)
 	}
 }
 
@@ -160,19 +198,35 @@ func (v *saver) finish(done bool) string {
 	if done && v.chosen {
 		v.mu.Lock()
 		defer v.mu.Unlock()
+		v.last = nil // whoever is about to write it is too late
 		if err := os.Remove(v.path); err != nil && !os.IsNotExist(err) {
 			v.say.note(fmt.Sprintf("remove %s: %v", v.path, bare(err)))
 		}
 		return ""
 	}
+	if done {
+		v.mu.Lock()
+		v.done, v.written = true, false
+		v.mu.Unlock()
+	}
 	v.write()
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if done || v.last == nil || !v.written {
+	if done || !v.there {
 		return ""
 	}
-	return "synscan --resume " + v.path
+	return "synscan --resume " + shellWord(v.path)
 }
+
+// shellWord quotes a word for a shell, if it has to be.
+func shellWord(word string) string {
+	if strings.Trim(word, plainLetters) == "" {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
+
+const plainLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" + digits + "/._-+=:,@%"
 
 // load reads a checkpoint.
 func load(path string) (*save, [][]byte, error) {
@@ -183,6 +237,9 @@ func load(path string) (*save, [][]byte, error) {
 	}
 	if len(parts) != sectionCount {
 		return nil, nil, fmt.Errorf("read checkpoint %s: it has %d sections, and this program reads %d", path, len(parts), sectionCount)
+	}
+	if s.State == nil {
+		return nil, nil, fmt.Errorf("read checkpoint %s: it does not say where the scan was", path)
 	}
 	s.State.Answers, s.State.Hosts, s.targets = parts[answersSection], parts[hostsSection], parts[targetsSection]
 	return s, parts, nil

@@ -14,7 +14,7 @@ import (
 // listEndpoints prints the endpoints in the order in which a scan would probe
 // them.
 func (a *app) listEndpoints(s *scope) (int, error) {
-	a.signals.begin(func() {})
+	a.signals.begin(func() {}, func() {})
 	ctx := a.signals.ctx
 	written, err := printEndpoints(ctx, a.print, s.plan, s.visit)
 	if code, err := a.listed(number(s.visit, "endpoint"), written, err); code != exitDone {
@@ -33,7 +33,7 @@ func (a *app) listAddresses() (int, error) {
 	if err != nil {
 		return exitUsage, err
 	}
-	a.signals.begin(func() {})
+	a.signals.begin(func() {}, func() {})
 	ctx := a.signals.ctx
 	total := set.Len()
 	lines := uint64(math.MaxUint64) // which nobody waits for

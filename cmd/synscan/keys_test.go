@@ -35,6 +35,7 @@ func sit(t *testing.T, args ...string) *typist {
 	p := &typist{t: t, user: user, exited: make(chan struct{})}
 	p.before = p.mode()
 	p.cmd = exec.Command(args[0], args[1:]...)
+	p.cmd.Dir = t.TempDir() // for its checkpoint
 	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = terminal, terminal, terminal
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	p.cmd.Dir = t.TempDir() // for the checkpoints

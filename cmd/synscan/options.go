@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -357,10 +358,18 @@ func (w *words) readResults(o *options) (err error) {
 	if w.open && w.allStates {
 		return errors.New("--open and --all-states contradict each other: leave one out")
 	}
-	if o.places, err = w.places(); err == nil && !slices.ContainsFunc(o.places, onStdout) {
+	if o.places, err = w.places(); err != nil {
+		return err
+	}
+	for _, p := range o.places {
+		if w.checkpoint != "" && filepath.Clean(p.name) == filepath.Clean(w.checkpoint) {
+			return fmt.Errorf("an output and the checkpoint in %s: give each a file of its own", w.checkpoint)
+		}
+	}
+	if !slices.ContainsFunc(o.places, onStdout) {
 		o.places = append(o.places, textOnStdout)
 	}
-	return err
+	return nil
 }
 
 // useful are the options that both listings have a use for, and usefulDry those

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"synoptic/internal/output"
 	"synoptic/internal/result"
 )
@@ -108,6 +110,7 @@ type outputs struct {
 	opened    []placed      // all of these, in the order in which they were asked for
 	hosts     *output.Hosts // what the reports are made of
 	allStates bool          // in lines
+	terminal  bool          // stdout is one
 	stop      func()        // ends the scan; called by any goroutine
 	failed    []*output.Error
 	waiting   []result.Record // resumed, and not yet recorded where names have a place
@@ -122,6 +125,9 @@ func openOutputs(places []place, stdout *os.File, say *console, stop func()) (_ 
 			o.discard()
 		}
 	}()
+	if _, err := unix.IoctlGetTermios(int(stdout.Fd()), unix.TCGETS); err == nil {
+		o.terminal = true
+	}
 	var files []os.FileInfo
 	for _, p := range places {
 		if p.name != "-" && sameFile(p.name, stdout) {
@@ -289,6 +295,11 @@ func (o *outputs) check(err error) {
 		o.failed = append(o.failed, e)
 		o.stop()
 	}
+}
+
+// hungUp tells whether nothing has failed but the terminal, because it was closed.
+func (o *outputs) hungUp() bool {
+	return o.terminal && len(o.failed) == 1 && o.failed[0].Name == "stdout" && errors.Is(o.failed[0], unix.EIO)
 }
 
 // lost says which outputs failed and what they miss, or "".

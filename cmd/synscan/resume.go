@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"synoptic/internal/checkpoint"
 	"synoptic/internal/target"
 )
 
@@ -27,6 +28,7 @@ type recipe struct {
 	Stdin   []target.Word           `json:"stdin"`   // what was read there
 	Hosts   map[string][]netip.Addr `json:"hosts"`   // host names that were looked up
 	Ports   string                  `json:"ports"`
+	Chosen  bool                    `json:"chosen"` // nobody named the checkpoint
 
 	targets []byte // their addresses, see rangesOf
 }
@@ -49,7 +51,7 @@ func (a *app) newRecipe(w *words, all *pflag.FlagSet, s *scope) (*recipe, error)
 	}
 	r := &recipe{
 		Program: program(), Args: a.args, Start: a.start, Dir: dir, Targets: w.targets, Stdin: a.read.stdin, Hosts: a.read.hosts,
-		Ports: a.opt.ports.String(), targets: rangesOf(s.plan.Targets()),
+		Ports: a.opt.ports.String(), Chosen: a.opt.checkpoint == "" || a.resumed != nil && a.resumed.Chosen, targets: rangesOf(s.plan.Targets()),
 	}
 	all.Visit(func(f *pflag.Flag) {
 		if slices.Contains(append([]string{"checkpoint", "seed"}, unfit...), f.Name) {
@@ -91,6 +93,12 @@ func (a *app) resume(w *words, all *pflag.FlagSet, said []*pflag.Flag) error {
 	if err != nil {
 		return fmt.Errorf("find %s: %w", w.resume, err)
 	}
+	if file, err := filepath.EvalSymlinks(path); err == nil {
+		path = file
+	}
+	if a.held, err = checkpoint.Hold(path); err != nil {
+		return err
+	}
 	s, parts, err := load(path)
 	if err != nil {
 		return err
@@ -99,8 +107,11 @@ func (a *app) resume(w *words, all *pflag.FlagSet, said []*pflag.Flag) error {
 	if err := os.Chdir(s.Dir); err != nil {
 		return fmt.Errorf("resume %s: go to the folder that the scan was begun in: %w", w.resume, err)
 	}
+	here := func(name string) bool {
+		return slices.ContainsFunc(said, func(f *pflag.Flag) bool { return f.Name == name })
+	}
 	for _, o := range s.Options {
-		if slices.ContainsFunc(said, func(f *pflag.Flag) bool { return f.Name == o.Name }) {
+		if here(o.Name) || here("status-json") && o.Name == "quiet" {
 			continue
 		}
 		for _, v := range o.Values {

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"synoptic/internal/checkpoint"
 	"synoptic/internal/connect"
 	"synoptic/internal/netif"
 	"synoptic/internal/scan"
@@ -32,6 +33,7 @@ type app struct {
 	recipe  func(*scope) (*recipe, error)
 	resumed *save  // the checkpoint that is gone on with; nil: the scan is new
 	reports []byte // of it: what is known for reports
+	held    *checkpoint.File
 }
 
 // run does what the arguments say and returns the exit code.
@@ -147,6 +149,10 @@ func (a *app) command(code *int) *cobra.Command {
 // first probe is exitUsage.
 func (a *app) execute() (int, error) {
 	a.say.silent = a.opt.quiet || a.opt.statusJSON
+	if a.resumed != nil && a.resumed.Done {
+		a.say.note("nothing is left to do: the scan of " + a.opt.checkpoint + " is finished")
+		return exitDone, nil
+	}
 	if err := checkReader(a.opt.places, a.stdout); err != nil && !a.opt.statusJSON {
 		return exitUsage, err
 	}
@@ -218,7 +224,7 @@ func (a *app) execute() (int, error) {
 		return exitUsage, err
 	}
 	begun = true
-	a.signals.begin(saver.hurry)
+	a.signals.begin(saver.hurry, saver.leave)
 	keys, err := a.keyboard()
 	if err != nil {
 		return exitFailed, err
@@ -244,9 +250,7 @@ func (a *app) execute() (int, error) {
 	r.code, err = r.verdict(err, out)
 	command := saver.finish(r.code == exitDone || r.code == exitLost)
 	a.conclude(&r)
-	if command != "" {
-		a.say.note("go on with: " + command)
-	}
+	saver.tell(command)
 	return r.code, err
 }
 

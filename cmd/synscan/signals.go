@@ -18,6 +18,7 @@ type signals struct {
 	asked atomic.Bool
 	leave atomic.Pointer[func()] // what must be done before the process ends at once
 	first atomic.Pointer[func()] // and when it is asked to
+	last  atomic.Pointer[func()] // and when it is asked once more
 }
 
 func catchSignals(say *console) *signals {
@@ -46,6 +47,7 @@ func catchSignals(say *console) *signals {
 		<-incoming
 		s.clear()
 		say.print("interrupted again: results may be missing")
+		(*s.last.Load())()
 		os.Exit(exitInterrupted)
 	}()
 	return s
@@ -62,9 +64,10 @@ func (s *signals) clear() {
 func (s *signals) onLeave(do func()) { s.leave.Store(&do) }
 
 // begin says that from now on everything must be ended in good order, and what is
-// to be done first when a signal comes.
-func (s *signals) begin(first func()) {
+// to be done first when a signal comes, and last when another does.
+func (s *signals) begin(first, last func()) {
 	s.first.Store(&first)
+	s.last.Store(&last)
 	s.leave.Store(nil)
 	s.begun.Store(true)
 }

@@ -200,10 +200,15 @@ func (r *report) verdict(err error, out *outputs) (int, error) {
 	}
 	switch {
 	case len(faults) > 0:
+		alone := len(faults) == 1
 		if rest != "" {
 			faults = append(faults, rest)
 		}
-		return exitFailed, errors.New(strings.Join(faults, "; "))
+		text := strings.Join(faults, "; ")
+		if alone && r.Interrupted && out.hungUp() { // which is what the signal was about
+			return exitInterrupted, errors.New("interrupted: " + text)
+		}
+		return exitFailed, errors.New(text)
 	case r.Interrupted:
 		if rest == "" {
 			rest = "every endpoint had been probed"

@@ -12,7 +12,8 @@
 //
 // What the header and the sections mean is the caller's. A file is replaced as a
 // whole: the new one is written beside it, as path.unfinished, reaches the disk,
-// and takes its name. Two programs that write the same file do not harm it.
+// and takes its name. Two programs that write the same file do not harm it, and
+// one that holds it keeps others from going on with it.
 package checkpoint
 
 import (

@@ -320,7 +320,7 @@ func TestWritersOfOneFile(t *testing.T) {
 		writers.Go(func() {
 			for i := range uint64(50) {
 				seed := w*50 + i
-				if err := Write(path, header{Seed: seed}, section(seed)); err != nil && !errors.Is(err, errBusy) {
+				if err := Write(path, header{Seed: seed}, section(seed)); err != nil && !errors.Is(err, ErrBusy) {
 					t.Error(err)
 				}
 			}

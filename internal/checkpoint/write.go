@@ -20,8 +20,6 @@ import (
 // of the old one.
 const suffix = ".unfinished"
 
-var errBusy = errors.New("another program is writing it")
-
 // Write replaces the file at path, which only its owner may read, by one of
 // header, in JSON, and the sections. When it returns nil, the file is on the
 // disk and not only on its way there. After an error the old file is as it was;
@@ -30,45 +28,61 @@ var errBusy = errors.New("another program is writing it")
 // What is there and is no regular file, as a device or a symbolic link, is not
 // touched: it would be replaced, or written through.
 func Write(path string, header any, sections ...[]byte) error {
-	if err := write(path, header, sections); err != nil {
-		return fmt.Errorf("write checkpoint %s: %w", path, bare(err))
-	}
-	return nil
+	f := File{path: path}
+	defer f.Close()
+	return f.Write(header, sections...)
 }
 
-func write(path string, header any, sections [][]byte) error {
+func (f *File) write(header any, sections [][]byte) error {
 	head, err := json.Marshal(header)
 	if err != nil {
 		return fmt.Errorf("its header: %w", err)
 	}
-	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is there, and no regular file", kind(info.Mode()))
-	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := regular(f.path); err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(path))
+	dir, err := os.Open(filepath.Dir(f.path))
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	f, err := create(path + suffix)
+	next, err := create(f.path + suffix)
 	if err != nil {
 		return err
 	}
-	defer f.Close() // it is locked until it has its name, or is gone
-	if err = fill(f, head, sections); err == nil {
-		err = f.Sync()
+	if err = fill(next, head, sections); err == nil {
+		err = next.Sync()
 	}
 	if err == nil {
-		err = os.Rename(f.Name(), path)
+		err = f.own()
+	}
+	if err == nil {
+		err = os.Rename(next.Name(), f.path)
 	}
 	if err != nil {
-		os.Remove(f.Name())
+		os.Remove(next.Name())
+		next.Close()
 		return err
 	}
+	f.Close() // of the old one
+	f.held = next
 	// EINVAL: a file system where folders need it not (fsync(2)).
 	if err := dir.Sync(); err != nil && !errors.Is(err, unix.EINVAL) {
 		return err
+	}
+	return nil
+}
+
+// regular refuses what is there and is no regular file.
+func regular(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%s is there, and no regular file", kind(info.Mode()))
 	}
 	return nil
 }
@@ -77,6 +91,9 @@ func write(path string, header any, sections [][]byte) error {
 // path: because what is there is something else than a checkpoint, or because
 // nothing can be written there. It leaves the folder as it was.
 func Usable(path string) error {
+	if err := regular(path); err != nil {
+		return fmt.Errorf("write checkpoint %s: %w", path, bare(err))
+	}
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
 	if err == nil {
 		defer f.Close()
@@ -116,12 +133,12 @@ func create(name string) (*os.File, error) {
 	}
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return nil, errBusy
+		return nil, ErrBusy
 	}
 	if err != nil {
 		return nil, err
 	}
-	if err := lock(f); err != nil { // somebody took it for stale before
+	if err := lock(f, name); err != nil { // somebody took it for stale before
 		f.Close()
 		return nil, err
 	}
@@ -151,28 +168,11 @@ func removeStale(name string) error {
 	if !info.Mode().IsRegular() || err != nil && err != io.EOF || !strings.HasPrefix(magic, string(begin[:n])) {
 		return fmt.Errorf("%s is in the way", name)
 	}
-	if err := lock(f); err != nil {
+	if err := lock(f, name); err != nil {
 		return err
 	}
 	if err := os.Remove(name); err != nil {
 		return fmt.Errorf("%s is in the way: %w", name, bare(err))
-	}
-	return nil
-}
-
-// lock locks an open file against other Writes. It is an error if one has it, or
-// if the file lost its name before it was locked. Where a file system has no
-// locks, there is none.
-func lock(f *os.File) error {
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
-		return errBusy
-	}
-	mine, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if named, err := os.Lstat(f.Name()); err != nil || !os.SameFile(mine, named) {
-		return errBusy
 	}
 	return nil
 }

@@ -66,7 +66,8 @@ type Config struct {
 func Ports(retries, repairs int) int { return retries + repairs + 2 }
 
 // Keeper takes snapshots of a scan, from the goroutine that the Sink's methods are
-// called by. What it is given agrees with what the Sink has recorded.
+// called by: one before anything is sent, one at the end, and between them when
+// they are due. What it is given agrees with what the Sink has recorded.
 type Keeper interface {
 	// Due reports whether it is time for one; it is asked often.
 	Due() bool
@@ -225,6 +226,7 @@ func (s *Scan) Rate() float64 { return s.pacer.Rate() }
 // in every case.
 func (s *Scan) Run(ctx context.Context, sink Sink) (Summary, error) {
 	s.started.Store(time.Now().UnixNano())
+	s.keep(true)
 	sendCtx, stop := context.WithCancel(ctx)
 	defer stop()
 	// What ends the run early, besides ctx: a failed sink or receiver.

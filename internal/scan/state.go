@@ -1,7 +1,9 @@
 package scan
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"synoptic/rx"
@@ -51,7 +53,8 @@ func (s *Scan) keep(rest bool) {
 	defer s.sampling.Unlock()
 	p := s.pass.Load()
 	if p == nil {
-		return // nothing has been sent
+		s.cfg.Keeper.Keep(s.beginning())
+		return
 	}
 	here := p.reached()
 	if !rest {
@@ -77,10 +80,26 @@ func (s *Scan) keep(rest bool) {
 	s.cfg.Keeper.Keep(state)
 }
 
+// beginning returns the state of a run that has sent nothing.
+func (s *Scan) beginning() *State {
+	if s.cfg.Resume != nil {
+		r := *s.cfg.Resume
+		return &r
+	}
+	r := &State{Left: ranges{{0, s.limit}}, Rate: s.Rate()}
+	r.Answers, _ = s.answers.AppendBinary(nil)
+	r.Hosts, _ = s.hosts.AppendBinary(nil)
+	return r
+}
+
 // restore makes a new scan go on at a state.
 func (s *Scan) restore(r *State) error {
 	if r == nil {
 		return nil
+	}
+	beyond := func(p Range) bool { return p.From > p.To || p.To > s.limit }
+	if r.Visited > s.limit || slices.ContainsFunc(slices.Concat(r.Left, r.Local, r.Path), beyond) {
+		return errors.New("its positions are not those of this scan")
 	}
 	if err := s.answers.UnmarshalBinary(r.Answers); err != nil {
 		return fmt.Errorf("read the ledger of answers: %w", err)
