@@ -108,7 +108,7 @@ func checkpointName(o options) string {
 		return p.name != "-" && err == nil && info.Mode().IsRegular()
 	})
 	if i < 0 {
-		return fmt.Sprintf("synscan-%d.checkpoint", o.seed)
+		return fmt.Sprintf("synscan-%s-%d.checkpoint", time.Now().Format("20060102-150405"), os.Getpid())
 	}
 	return o.places[i].name + ".checkpoint"
 }
@@ -119,15 +119,16 @@ func (v *saver) Due() bool {
 }
 
 // Keep implements scan.Keeper.
-func (v *saver) Keep(state *scan.State) {
+func (v *saver) Keep(take func() *scan.State) {
 	v.taken = time.Now()
 	v.urgent.Store(false) // where it fails, as for a reader that is behind, the scan does not wait for it again
 	outputs, hosts, ok := v.out.snapshot()
 	if !ok {
 		return // what is in the outputs is not known; the last one stays good
 	}
+	s := &snapshot{take(), outputs, hosts}
 	v.mu.Lock()
-	v.last, v.written = &snapshot{state, outputs, hosts}, false
+	v.last, v.written = s, false
 	v.mu.Unlock()
 	if v.writes.Load() && v.writing.CompareAndSwap(false, true) {
 		go func() { // finish waits for it

@@ -189,7 +189,7 @@ func TestEveryEndIsResumable(t *testing.T) {
 	}{
 		{"asked_for", "kept", slices.Concat([]string{"--checkpoint", "kept"}, allFiles)},
 		{"beside_the_first_output", "oD.checkpoint", allFiles},
-		{"beside_nothing", "synscan-SEED.checkpoint", nil},
+		{"beside_nothing", "synscan-*.checkpoint", nil},
 	} {
 		whole := t.TempDir()
 		mustScan(t, l, whole, slices.Concat(scan.args, halfASecond, []string{"--seed", "7", "--rate", "50k", "-q"})...)
@@ -197,7 +197,7 @@ func TestEveryEndIsResumable(t *testing.T) {
 			t.Run(scan.name+"/"+e.name, func(t *testing.T) {
 				t.Parallel()
 				seed := fmt.Sprint(100*n + i) // and so source ports of its own
-				args, checkpoint := slices.Concat(scan.args, halfASecond, []string{"--seed", seed}), strings.ReplaceAll(scan.checkpoint, "SEED", seed)
+				args := slices.Concat(scan.args, halfASecond, []string{"--seed", seed})
 				dir := t.TempDir()
 				results := "oD"
 				if scan.args == nil {
@@ -211,7 +211,11 @@ func TestEveryEndIsResumable(t *testing.T) {
 				if scan.args != nil {
 					documents(t, dir)
 				}
-				resumed := filepath.Join(dir, checkpoint)
+				left, err := filepath.Glob(filepath.Join(dir, scan.checkpoint))
+				if err != nil || len(left) != 1 {
+					t.Fatalf("checkpoints: %v, %v", left, err)
+				}
+				resumed, checkpoint := left[0], filepath.Base(left[0])
 				if said := goOnWith.FindStringSubmatch(stderr); !e.mute && (said == nil || said[1] != checkpoint) {
 					t.Fatalf("it says nothing of %s:\n%s", checkpoint, stderr)
 				}

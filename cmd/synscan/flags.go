@@ -92,7 +92,7 @@ func (w *words) define(all *pflag.FlagSet) []cli.Group {
 	speed.StringVar(&w.shard, "shard", "1/1", "do part `I/N` of the scan; all parts need the same seed")
 	speed.StringVar(&w.maxProbes, "max-probes", "", "stop after the first `N` endpoints")
 	speed.StringVar(&w.maxLoss, "max-loss", "", "stop when more than `PERCENT` of the answers are lost on the way")
-	speed.StringVar(&w.maxErrors, "max-errors", "", "stop when this machine has refused more than `N` probes")
+	speed.StringVar(&w.maxErrors, "max-errors", "", "stop when this machine has refused probes more than `N` times")
 	speed.StringVar(&w.senders, "senders", "", "send from `N` threads (one less than there are processors, but two of two; -sT: as many)")
 
 	network := cli.NewFlags()

@@ -15,6 +15,7 @@ import (
 const (
 	pageEndpoints = 16384
 	pageBytes     = 4096 + 100
+	negligible    = 64 << 20 // where a machine has no room for this, it has none for us
 )
 
 // ledgerMost is how many bytes the ledger of so many endpoints takes if all of
@@ -31,6 +32,9 @@ func (s *scope) checkMemory(available func() (float64, bool)) error {
 		return nil
 	}
 	most := ledgerMost(s.visit)
+	if most < negligible {
+		return nil
+	}
 	if room, ok := available(); ok && most > room {
 		return fmt.Errorf("remembering which of %s have answered may take %s (2 bits each), and %s of memory are available: do it in parts with --shard, or leave out --retries",
 			big(uint128.From64(s.visit), "endpoint"), size(most), size(room))
@@ -70,11 +74,27 @@ func availableMemory() (bytes float64, known bool) {
 			most, ok := cgroupNumber(path, "memory.max")
 			used, alsoOK := cgroupNumber(path, "memory.current")
 			if ok && alsoOK {
-				bytes = min(bytes, max(most-used, 0))
+				bytes = min(bytes, max(most-used+cgroupCache(path), 0))
 			}
 		}
 	}
 	return bytes, !math.IsInf(bytes, 1)
+}
+
+// cgroupCache is how much of what a control group uses the kernel gives up first: the
+// cache of files that have not been read lately (inactive_file of memory.stat).
+func cgroupCache(group string) float64 {
+	text, err := os.ReadFile("/sys/fs/cgroup" + group + "/memory.stat")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		if n, ok := strings.CutPrefix(line, "inactive_file "); ok {
+			bytes, _ := strconv.ParseFloat(strings.TrimSpace(n), 64)
+			return bytes
+		}
+	}
+	return 0
 }
 
 // cgroupNumber reads a file of a control group; "max" is no number.

@@ -30,3 +30,10 @@ func TestMemoryIsCheckedBeforeTheScan(t *testing.T) {
 		t.Errorf("%v %v", bytes, ok)
 	}
 }
+
+// Where the machine or the group is full of caches, a scan of one endpoint goes on.
+func TestASmallScanNeedsNoFreeMemory(t *testing.T) {
+	if err := (&scope{retries: 1, visit: 1}).checkMemory(func() (float64, bool) { return 0, true }); err != nil {
+		t.Error(err)
+	}
+}

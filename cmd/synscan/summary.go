@@ -110,7 +110,7 @@ func (r *report) repaired() string {
 
 // share writes an estimate in percent, with its 95 % interval.
 func share(e estimate.Interval) string {
-	return fmt.Sprintf("%.2g%% (%.2g-%.2g%%)", 100*e.Estimate, 100*e.Low, 100*e.High)
+	return fmt.Sprintf("%.3g%% (%.3g-%.3g%%)", 100*e.Estimate, 100*e.Low, 100*e.High)
 }
 
 func (r *report) tries() string {

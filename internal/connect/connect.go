@@ -152,6 +152,9 @@ func (p *Prober) Reaches(netip.Addr) bool { return true }
 // Dropped implements scan.Prober: connections lose nothing that is counted.
 func (p *Prober) Dropped() (scan.Lost, error) { return scan.Lost{}, nil }
 
+// Late implements scan.Prober.
+func (p *Prober) Late() time.Duration { return 0 }
+
 // patience is how long a connection is waited for when its slot is needed.
 func (p *Prober) patience() time.Duration {
 	return scan.Patience(time.Duration(p.largest.Load()), p.wait)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -23,7 +24,19 @@ import (
 type Drops struct {
 	read    func() (in, out uint64, err error)
 	close   func() error
-	in, out uint64 // before
+	late    time.Duration
+	in, out rising
+}
+
+// rising adds up what a counter rises by. One that begins anew has not risen.
+type rising struct{ last, sum uint64 }
+
+func (r *rising) to(now uint64) uint64 {
+	if now > r.last {
+		r.sum += now - r.last
+	}
+	r.last = now
+	return r.sum
 }
 
 // OpenDrops begins to count for a link, in the calling thread's network
@@ -37,7 +50,7 @@ func (l *Link) OpenDrops() (*Drops, error) {
 	if err != nil {
 		return nil, err
 	}
-	if d.in, d.out, err = d.read(); err != nil {
+	if d.in.last, d.out.last, err = d.read(); err != nil {
 		d.Close()
 		return nil, err
 	}
@@ -45,18 +58,24 @@ func (l *Link) OpenDrops() (*Drops, error) {
 }
 
 // Count returns how many packets were dropped since OpenDrops, on their way in
-// and out. The counters of an interface that is gone went with it, and count for
-// nothing.
+// and out. Of an
+// interface that is gone it is what was counted last.
 func (d *Drops) Count() (in, out uint64, err error) {
 	in, out, err = d.read()
 	if _, gone := errors.AsType[netlink.LinkNotFoundError](err); gone {
-		return 0, 0, nil
+		return d.in.sum, d.out.sum, nil
 	}
 	if err != nil {
 		return 0, 0, err
 	}
-	return in - d.in, out - d.out, nil
+	return d.in.to(in), d.out.to(out), nil
 }
+
+// Late returns how long after it a drop may be counted: drivers of network cards
+// read their cards' counters every second or two (ixgbe_service_task, i40e_watchdog_subtask).
+func (d *Drops) Late() time.Duration { return d.late }
+
+const cardsLate = 2500 * time.Millisecond
 
 // Close ends the counting.
 func (d *Drops) Close() error { return d.close() }
@@ -83,7 +102,11 @@ func deviceDrops(index int) (*Drops, error) {
 		}
 		return in, s.TxDropped + s.TxFifoErrors, nil
 	}
-	return &Drops{read: read, close: func() error { handle.Close(); return nil }}, nil
+	d := &Drops{read: read, close: func() error { handle.Close(); return nil }}
+	if link, err := handle.LinkByIndex(index); err == nil && link.Type() == "device" {
+		d.late = cardsLate
+	}
+	return d, nil
 }
 
 func backlogDrops() (*Drops, error) {

@@ -40,12 +40,17 @@ func TestDropsOfAnIdleInterfaceAreNone(t *testing.T) {
 // The difference is what counts, and a vanished interface counts for nothing.
 func TestDropsCountFromTheBeginning(t *testing.T) {
 	var err error
-	d := &Drops{in: 100, out: 30, read: func() (uint64, uint64, error) { return 105, 37, err }}
+	in, out := uint64(105), uint64(37)
+	d := &Drops{in: rising{last: 100}, out: rising{last: 30}, read: func() (uint64, uint64, error) { return in, out, err }}
 	if in, out, err := d.Count(); in != 5 || out != 7 || err != nil {
 		t.Errorf("%d, %d, %v", in, out, err)
 	}
+	in, out = 3, 40 // one begins anew
+	if in, out, err := d.Count(); in != 5 || out != 10 || err != nil {
+		t.Errorf("after a counter began anew: %d, %d, %v", in, out, err)
+	}
 	err = netlink.LinkNotFoundError{}
-	if in, out, err := d.Count(); in != 0 || out != 0 || err != nil {
+	if in, out, err := d.Count(); in != 5 || out != 10 || err != nil {
 		t.Errorf("of a vanished interface: %d, %d, %v", in, out, err)
 	}
 }

@@ -56,6 +56,7 @@ type flight struct {
 	at       time.Time // zero: not sent yet
 	answered bool
 	void     bool // this machine may have lost the answer
+	settled  bool // its fate was known
 }
 
 // Canaries counts those whose fate is known.
@@ -95,6 +96,9 @@ func (c *canaries) offer(pos uint64, target netip.Addr, now time.Time) {
 		// Now and then another one, so that a canary that has gone silent for
 		// good is not asked for ever.
 		if pos%8 == 0 {
+			if f := c.byPos[known.pos]; f != nil && f.settled {
+				delete(c.byPos, known.pos)
+			}
 			known.pos = pos
 		}
 		return
@@ -130,7 +134,7 @@ func (c *canaries) take(s *plan.Span, others int) bool {
 	for c.budget >= 1 && len(s.Pending) < others && len(c.resting) > 0 && now.Sub(c.resting[0].since) >= canaryRest {
 		one := c.resting[0]
 		c.resting = c.resting[1:]
-		if c.byPos[one.pos] != nil { // its answer is a second late
+		if f := c.byPos[one.pos]; f != nil && !f.settled { // its answer is a second late
 			one.since = now
 			c.resting = append(c.resting, one)
 			break
@@ -166,7 +170,23 @@ func (c *canaries) unsent(s *plan.Span) {
 	}
 }
 
-// heard enters the answer of a canary, and returns its round trip, or 0.
+// finish says that a sender has finished a span. A canary that was not sent, for want
+// of a way to it, tells nothing.
+func (c *canaries) finish(s *plan.Span) {
+	if c.try < 0 || s.Try != c.try {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, pos := range s.Pending {
+		if f := c.byPos[pos]; f != nil && f.at.IsZero() {
+			f.void = true
+		}
+	}
+}
+
+// heard enters the answer of a canary, and returns its round trip, or 0. One that was
+// taken for lost is not.
 func (c *canaries) heard(pos uint64, at int64) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -175,7 +195,13 @@ func (c *canaries) heard(pos uint64, at int64) time.Duration {
 		return 0
 	}
 	f.answered = true
-	c.missed--
+	switch {
+	case !f.settled:
+		c.missed--
+	case !f.void:
+		c.settled.Lost--
+		c.settled.Answered++
+	}
 	return max(time.Duration(at-f.at.UnixNano()), time.Microsecond)
 }
 
@@ -191,8 +217,7 @@ func (c *canaries) discard(since time.Time) {
 	}
 }
 
-// settle decides on the canaries whose answers were due; at the end of the scan,
-// of those that are not, the answered ones count.
+// settle decides on the canaries whose answers were due.
 func (c *canaries) settle(now time.Time, due time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -202,9 +227,10 @@ func (c *canaries) settle(now time.Time, due time.Duration) {
 			return
 		}
 		c.flying = c.flying[1:]
-		delete(c.byPos, f.pos)
-		if !f.answered {
-			c.missed--
+		if f.settled = true; f.answered {
+			delete(c.byPos, f.pos)
+		} else {
+			c.missed-- // and known, should it come late
 		}
 		switch {
 		case f.void:
@@ -214,7 +240,9 @@ func (c *canaries) settle(now time.Time, due time.Duration) {
 		default:
 			c.settled.Lost++
 		}
-		c.recent = append(c.recent, outcome{f.at, !f.answered})
+		if c.share == adaptiveShare { // somebody takes them
+			c.recent = append(c.recent, outcome{f.at, !f.answered})
+		}
 	}
 }
 

@@ -45,28 +45,32 @@ type mark struct {
 	reach
 }
 
-// forget is for before a pass that sends everything that is owed.
-func (l *losses) forget() {
+// forget is for before a pass that sends everything that is owed. It returns what
+// this machine owed.
+func (l *losses) forget() (local ranges) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	local = l.local
 	l.marks, l.local, l.path = nil, nil, nil
+	return local
 }
 
-// sample enters a look at the counters; it returns how many packets were dropped
-// since the last one, and since when the probes are that they may concern.
-func (l *losses) sample(p *pass, read Lost, now time.Time, due time.Duration) (dropped uint64, since time.Time) {
+// sample enters a look at the counters: what they are, and where the pass was before
+// they were read. It returns how many packets were dropped since the last look, and
+// since when the probes are that they may concern.
+func (l *losses) sample(p *pass, before mark, read Lost, due time.Duration) (dropped uint64, since time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	here := mark{now, p.reached()}
+	read.Device = max(read.Device, l.read.Device) // less what was refused, which is read later
 	if dropped = read.total() - l.read.total(); dropped > 0 {
-		since = now.Add(-due)
+		since = before.at.Add(-due)
 		if n := len(l.marks); n > 0 {
 			since = l.marks[n-1].at.Add(-due)
 		}
-		l.local = l.local.add(p.want.within(l.lowAt(p, since), here.high)...)
+		l.local = l.local.add(p.want.within(l.lowAt(p, since), p.reached().high)...)
 	}
 	l.read = read
-	l.marks = append(l.marks, here)
+	l.marks = append(l.marks, before)
 	if len(l.marks) > marksKept {
 		l.marks = l.marks[1:]
 	}

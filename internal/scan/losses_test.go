@@ -15,6 +15,7 @@ type device struct{ in, out atomic.Uint64 }
 
 func (d *device) Count() (in, out uint64, err error) { return d.in.Load(), d.out.Load(), nil }
 func (d *device) Close() error                       { return nil }
+func (d *device) Late() time.Duration                { return 0 }
 
 // Whatever this machine drops, in the ring, before it or on the way out, is
 // counted as lost, and a repair finds it.

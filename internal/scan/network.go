@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"synoptic/internal/cookie"
 	"synoptic/internal/netif"
@@ -45,6 +46,7 @@ type Way struct {
 // could see them and on their way out behind the Conn, whosever they were.
 type Drops interface {
 	Count() (in, out uint64, err error)
+	Late() time.Duration // how long after it a drop may be counted
 	Close() error
 }
 
@@ -237,6 +239,16 @@ func (n *Network) Living() iter.Seq[netip.Addr] {
 		return func(func(netip.Addr) bool) {}
 	}
 	return n.resolver.living()
+}
+
+// Late implements Prober.
+func (n *Network) Late() (late time.Duration) {
+	for _, w := range n.Ways {
+		if w.Drops != nil {
+			late = max(late, w.Drops.Late())
+		}
+	}
+	return late
 }
 
 // Dropped implements Prober.

@@ -18,6 +18,7 @@ type pass struct {
 	scan  *Scan
 	try   int
 	want  ranges // what is to be sent, as it was at the beginning
+	owed  ranges // and of it, what this machine may have lost before
 	start reach
 	// Below it the first pass, too, visits only what has no answer: a killed run
 	// has been there.
@@ -64,6 +65,7 @@ func (p *pass) Next(s *plan.Span) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.finish(s)
+	p.scan.canaries.finish(s)
 	if s.Pending == nil {
 		s.Pending = make([]uint64, 0, plan.MaxSpan)
 	}
@@ -203,6 +205,14 @@ func (p *pass) unvisited() {
 	}
 	p.scan.returned = append(p.scan.returned, plan.Span{From: p.low, To: p.visited})
 	p.scan.withheld.Add(ranges{{p.low, p.visited}}.pending(&p.scan.answers))
+	// Those without a link address among them are withheld, and counted once.
+	missing := p.missing
+	for _, h := range p.holes {
+		if h.from >= p.visited {
+			missing += h.missing
+		}
+	}
+	p.scan.missing.Store(missing)
 }
 
 // wasProbed reports whether a position was sent at least once (or had no link

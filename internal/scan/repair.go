@@ -28,19 +28,29 @@ func (s *Scan) nextPass(p *pass) *pass {
 	switch try := p.try + 1; {
 	case try <= s.cfg.Retries:
 		owed = ranges{{0, s.cursor.Load()}}
-	case try > s.cfg.Retries+s.cfg.Repairs, s.unanswered(owed) == 0:
+	case try > s.cfg.Retries+s.cfg.Repairs, s.unanswered(owed, 1) == 0:
 		return nil
 	case s.control == nil:
 		s.slowDown(p)
 	}
-	s.losses.forget()
-	return s.begin(s.newPass(p.try+1, owed))
+	next := s.newPass(p.try+1, owed)
+	next.owed = s.losses.forget()
+	return s.begin(next)
 }
 
 // goesOn tells whether another pass is likely to come after this one.
 func (s *Scan) goesOn(p *pass) bool {
 	local, path := s.losses.owed()
 	return p.try < s.cfg.Retries || p.try < s.cfg.Retries+s.cfg.Repairs && len(local)+len(path) > 0
+}
+
+// owes tells whether there is something to send in the next pass.
+func (s *Scan) owes(p *pass) bool {
+	if p.try < s.cfg.Retries {
+		return true
+	}
+	local, path := s.losses.owed()
+	return s.unanswered(local.add(path...), 1) > 0
 }
 
 // begin makes a pass the one in hand.
@@ -70,7 +80,7 @@ func (s *Scan) slowDown(p *pass) {
 	sent, received := float64(now.sent-was.sent), float64(now.received-was.received)
 	in, out := float64(now.Ring+now.Kernel-was.Ring-was.Kernel), float64(now.Device-was.Device)
 	rate := s.Rate()
-	if seconds := p.took.Seconds(); rate == 0 && seconds > 0 {
+	if seconds := p.took.Seconds(); seconds > 0 && (rate == 0 || rate > sent/seconds) {
 		rate = sent / seconds
 	}
 	kept := min(1-out/max(sent, out, 1), received/max(received+in, 1))
@@ -104,7 +114,7 @@ func (s *Scan) sample(now time.Time) error {
 	if p == nil {
 		return nil
 	}
-	dropped, err := s.look(p, now)
+	dropped, err := s.look(p)
 	if err != nil {
 		return err
 	}
@@ -117,12 +127,17 @@ func (s *Scan) sample(now time.Time) error {
 
 // look reads the counters of what this machine drops, and returns how much that was
 // since the last look.
-func (s *Scan) look(p *pass, now time.Time) (dropped uint64, err error) {
+func (s *Scan) look(p *pass) (dropped uint64, err error) {
+	// Below this everything had been sent before the time: a mark is never later
+	// than it says, however long reading the counters takes.
+	before := mark{reach: p.reached(), at: time.Now()}
 	read, err := s.prober.Dropped()
 	if err != nil {
 		return 0, fmt.Errorf("read the counters of dropped packets: %w", err)
 	}
-	dropped, since := s.losses.sample(p, read, now, s.due())
+	// Devices count a frame that they refuse as dropped; it was offered again.
+	read.Device -= min(read.Device, s.send.Stats().Refused)
+	dropped, since := s.losses.sample(p, before, read, Patience(s.rtt.max(), s.cfg.Wait)+s.prober.Late())
 	if dropped > 0 {
 		s.canaries.discard(since)
 	}
@@ -163,8 +178,8 @@ type moment struct {
 // tooMuch says why the scan is not to go on, if so.
 func (s *Scan) tooMuch() error {
 	if most := s.cfg.MaxErrors; most > 0 {
-		if n := s.send.Stats().Refused + s.before.Sent.Refused; n > most {
-			return fmt.Errorf("this machine refused %d frames, more than --max-errors %d: go on with a lower --rate", n, most)
+		if n := s.send.Stats().Refused; n > most {
+			return fmt.Errorf("this machine refused a frame %d times, more than --max-errors %d: go on with a lower --rate", n, most)
 		}
 	}
 	if most := s.cfg.MaxLoss; most > 0 {
@@ -188,12 +203,25 @@ func (s *Scan) due() time.Duration {
 // dueCooldown is added to twice the largest round trip seen.
 const dueCooldown = 20 * time.Millisecond
 
+// inFlight is how long ago a probe must have been sent for its answer to be in a
+// snapshot. While little is known of round trips it is as long as at the end of a
+// scan; after so many answers that one of twice the longest is not to be expected,
+// as long as before a retry.
+func (s *Scan) inFlight() time.Duration {
+	if s.answers.Len() < manyAnswers {
+		return Patience(s.rtt.max(), s.cfg.Wait)
+	}
+	return s.due()
+}
+
+const manyAnswers = 10_000
+
 // unanswered counts the endpoints of a set that have no answer, though probes go
-// there.
-func (s *Scan) unanswered(rs ranges) uint64 {
+// there, up to a number.
+func (s *Scan) unanswered(rs ranges, most uint64) uint64 {
 	n, buf := uint64(0), make([]uint64, 0, 1024)
 	for _, r := range rs {
-		for from := r.From; from < r.To; {
+		for from := r.From; from < r.To && n < most; {
 			buf, from = s.answers.Pending(from, r.To, buf[:0])
 			for _, pos := range buf {
 				if s.prober.Reaches(s.cfg.Plan.At(pos).Addr()) {

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -71,8 +72,8 @@ func Ports(retries, repairs int) int { return retries + repairs + 2 }
 type Keeper interface {
 	// Due reports whether it is time for one; it is asked often.
 	Due() bool
-	// Keep takes a snapshot, which is its own.
-	Keep(*State)
+	// Keep may take a snapshot, which is its own.
+	Keep(take func() *State)
 }
 
 // visit returns how many positions the scan visits.
@@ -103,6 +104,8 @@ type Prober interface {
 	// Dropped returns what this machine dropped since the start. It is called by
 	// one goroutine at a time.
 	Dropped() (Lost, error)
+	// Late is how long after it a drop may be counted.
+	Late() time.Duration
 }
 
 // Sender puts spans on the wire: a tx.Transmitter, for one.
@@ -191,13 +194,15 @@ func New(cfg Config, prober Prober) (*Scan, error) {
 	s.limit = cfg.visit()
 	s.times = newSendTimes()
 	s.canaries = newCanaries(cfg)
-	rate := cfg.Rate
 	if cfg.Adaptive {
 		s.control = newController(cfg.Rate)
-		rate = s.control.rate
 	}
 	if err := s.restore(cfg.Resume); err != nil {
 		return nil, err
+	}
+	rate := s.cfg.Rate
+	if s.control != nil {
+		rate = s.control.rate
 	}
 	s.pacer = tx.NewPacer(rate)
 	s.senders = prober.Senders(cfg.Rate)
@@ -260,7 +265,10 @@ func (s *Scan) Run(ctx context.Context, sink Sink) (Summary, error) {
 		s.keep(err == nil)
 	}
 	local, _ := s.losses.owed()
-	s.lost = s.unanswered(local)
+	if p := s.pass.Load(); p != nil {
+		local = local.add(p.owed.within(p.reached().low, p.end())...) // and not sent again
+	}
+	s.lost = s.unanswered(local, math.MaxUint64)
 	if err == nil {
 		s.state.Store("concluding")
 		err = unwritten(s.concludeSilence(sink))
@@ -298,14 +306,35 @@ func (s *Scan) passes(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		s.state.Store("waiting")
-		done := s.cooldown(ctx, time.Now(), s.goesOn(p))
-		if err := s.sample(time.Now()); err != nil || done || ctx.Err() != nil {
+		if done, err := s.wait(ctx, p); err != nil || done {
 			return err
 		}
 	}
 	return nil
 }
+
+// wait waits for the answers to a pass. It reports whether the scan is done: all is
+// answered, or ctx has ended, or there is no pass to come.
+func (s *Scan) wait(ctx context.Context, p *pass) (done bool, err error) {
+	s.state.Store("waiting")
+	end := time.Now()
+	// A short wait if another pass comes, and all of it if then none does.
+	for more := s.goesOn(p); ; more = false {
+		done = s.cooldown(ctx, end, more) || ctx.Err() != nil
+		if late := time.Until(end.Add(s.prober.Late())); !done && !more && late > 0 && end.Sub(time.Unix(0, s.started.Load())) > longEnough {
+			time.Sleep(late) // for the device's counters
+		}
+		if s.failed.Load() {
+			return true, nil // and who has failed says so
+		}
+		if err := s.sample(time.Now()); err != nil || done || !more || s.goesOn(p) && s.owes(p) {
+			return done, err
+		}
+	}
+}
+
+// longEnough is a scan that may wait for the counters of a device that are late.
+const longEnough = 10 * time.Second
 
 // Bounds of the cooldown.
 const (
@@ -424,7 +453,9 @@ func (s *Scan) enter(reply *rx.Reply, record *result.Record) bool {
 	switch {
 	case outcome == ledger.Duplicate && canary:
 		s.repeated.Add(1)
-		s.rtt.add(rtt)
+		if rtt > 0 {
+			s.rtt.add(rtt)
+		}
 		return false
 	case outcome == ledger.Duplicate:
 		s.duplicates.Add(1)

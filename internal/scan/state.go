@@ -43,30 +43,38 @@ type Books struct {
 	Sending    time.Duration `json:"sending_ns"`
 }
 
-// keep gives the Keeper a snapshot, at rest if everything that was sent has been
+// keep offers the Keeper a snapshot, at rest if everything that was sent has been
 // waited for. It is called by the goroutine that keeps the books, or after it.
 func (s *Scan) keep(rest bool) {
 	if s.cfg.Keeper == nil {
 		return
 	}
-	s.sampling.Lock()
-	defer s.sampling.Unlock()
+	// Before what arrived until then is entered, nothing can be said; the next call
+	// may be luckier.
+	seen := s.receive.Seen()
+	if !rest && len(s.receive.Replies()) > 0 {
+		return
+	}
+	s.cfg.Keeper.Keep(func() *State {
+		s.sampling.Lock()
+		defer s.sampling.Unlock()
+		return s.snapshot(rest, seen)
+	})
+}
+
+// snapshot returns the state of the scan when everything is entered that arrived
+// before a time.
+func (s *Scan) snapshot(rest bool, seen time.Time) *State {
 	p := s.pass.Load()
 	if p == nil {
-		s.cfg.Keeper.Keep(s.beginning())
-		return
+		return s.beginning()
 	}
 	here := p.reached()
 	if !rest {
-		seen := s.receive.Seen()
-		if len(s.receive.Replies()) > 0 {
-			return // what arrived before that is not entered yet; the next call may be luckier
-		}
-		// What was dropped until then is owed: the next run does not know of it.
-		if _, err := s.look(p, time.Now()); err != nil {
-			return // the watch says so
-		}
-		here = s.losses.settled(p, seen, s.due())
+		// What was dropped until now is owed: the next run does not know of it. Where
+		// the counters cannot be read, the watch says so.
+		_, _ = s.look(p)
+		here = s.losses.settled(p, seen, s.inFlight())
 	}
 	state := &State{
 		Try: p.try, Left: p.want.within(here.low, p.end()), Visited: s.cursor.Load(), Missing: s.missing.Load(), Rate: s.Rate(), Books: s.books(),
@@ -77,7 +85,7 @@ func (s *Scan) keep(rest bool) {
 	state.Local, state.Path = s.losses.owed()
 	state.Answers, _ = s.answers.AppendBinary(nil)
 	state.Hosts, _ = s.hosts.AppendBinary(nil)
-	s.cfg.Keeper.Keep(state)
+	return state
 }
 
 // beginning returns the state of a run that has sent nothing.
@@ -111,8 +119,12 @@ func (s *Scan) restore(r *State) error {
 	s.cursor.Store(r.Visited)
 	s.missing.Store(r.Missing)
 	s.losses.local, s.losses.path = r.Local, r.Path
-	if s.control != nil && r.Rate > 0 {
+	switch {
+	case r.Rate <= 0:
+	case s.control != nil:
 		s.control.rate = s.control.limited(r.Rate)
+	case r.Try > s.cfg.Retries: // a repair is slower than the scan
+		s.cfg.Rate = r.Rate
 	}
 	return nil
 }

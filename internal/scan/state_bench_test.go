@@ -15,8 +15,8 @@ type encoded struct {
 	err   error
 }
 
-func (e *encoded) Due() bool     { return true }
-func (e *encoded) Keep(s *State) { e.err = e.write(s) }
+func (e *encoded) Due() bool               { return true }
+func (e *encoded) Keep(take func() *State) { e.err = e.write(take()) }
 
 // A checkpoint of 2^24 positions: what the goroutine that keeps the books spends on
 // it, and what it costs in all. One is written every five seconds at most, so a

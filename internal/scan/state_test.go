@@ -36,11 +36,11 @@ func (k *keeper) Due() bool {
 	return !now.Before(k.next)
 }
 
-func (k *keeper) Keep(s *State) {
+func (k *keeper) Keep(take func() *State) {
 	if !k.death.IsZero() && !time.Now().Before(k.death) {
 		return
 	}
-	k.last, k.records, k.next = s, len(k.sink.all), time.Now().Add(k.every)
+	k.last, k.records, k.next = take(), len(k.sink.all), time.Now().Add(k.every)
 }
 
 // throughJSON returns a state as a program would have read it from a file.

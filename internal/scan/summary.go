@@ -162,12 +162,14 @@ func (s *Scan) summary(interrupted bool) (Summary, error) {
 		HostsAlive: s.hosts.Len(), HostsAllReset: s.allReset,
 		RTTMedian: s.rtt.quantile(0.5), RTT99: s.rtt.quantile(0.99),
 	}
+	tries := 1
 	if pass := s.pass.Load(); pass != nil {
 		sum.Repairs = max(pass.try-s.cfg.Retries, 0)
 		sum.Tries = b.tries(min(pass.try, s.cfg.Retries))
+		tries = min(pass.try, s.cfg.Retries) + 1
 	}
 	sum.Silent = sum.Probed - min(sum.Probed, s.answers.Len())
-	sum.Missed = sum.missed()
+	sum.Missed = sum.missed(tries)
 	if seconds := b.Sending.Seconds(); seconds > 0 {
 		sum.Rate = float64(sum.Sent) / seconds
 	}
@@ -188,7 +190,7 @@ const enoughCanaries = 100
 
 // missed is how many endpoints would have answered, and no try has found them, by
 // the estimate that knows more.
-func (sum *Summary) missed() float64 {
+func (sum *Summary) missed(tries int) float64 {
 	var loss float64
 	switch {
 	case sum.Path != nil && sum.Path.Answered+sum.Path.Lost >= enoughCanaries:
@@ -196,13 +198,13 @@ func (sum *Summary) missed() float64 {
 	case sum.Tries != nil:
 		loss = sum.Tries.Loss.Estimate
 	}
-	return min(estimate.Missed(sum.Open+sum.Answered, loss, sum.Retries+1), float64(sum.Silent))
+	return min(estimate.Missed(sum.Open+sum.Answered, loss, tries), float64(sum.Silent))
 }
 
-// pathLoss returns what the canaries tell of the loss on the way, and how many
-// they are.
+// pathLoss returns what the canaries of this run tell of the loss on the way, and how
+// many they are.
 func (s *Scan) pathLoss() (estimate.Interval, uint64) {
-	b := s.books()
-	n := b.Canaries.Answered + b.Canaries.Lost
-	return estimate.Binomial(b.Canaries.Lost, n), n
+	settled, _ := s.canaries.count()
+	n := settled.Answered + settled.Lost
+	return estimate.Binomial(settled.Lost, n), n
 }

@@ -18,10 +18,3 @@ func TestNoCheckpointIsWrittenAfterTheEnd(t *testing.T) {
 		t.Error("there is a checkpoint of a scan that is done")
 	}
 }
-
-// Where the machine or the group is full of caches, a scan of one endpoint goes on.
-func TestASmallScanNeedsNoFreeMemory(t *testing.T) {
-	if err := (&scope{retries: 1, visit: 1}).checkMemory(func() (float64, bool) { return 0, true }); err != nil {
-		t.Error(err)
-	}
-}

@@ -14,6 +14,8 @@ import (
 	"synoptic/tx"
 )
 
+// What a scan under trouble got wrong once: each test is one such fault.
+
 // slowDrops is a Drops that now and then takes long to be read, as when the
 // kernel's lock of all interfaces is held by somebody.
 type slowDrops struct {
@@ -30,7 +32,8 @@ func (d *slowDrops) Count() (in, out uint64, err error) {
 	}
 	return 0, 0, nil
 }
-func (d *slowDrops) Close() error { return nil }
+func (d *slowDrops) Close() error        { return nil }
+func (d *slowDrops) Late() time.Duration { return 0 }
 
 // A look at the counters that is late must not hide a loss.
 func TestALateLookHidesNoLoss(t *testing.T) {
@@ -308,31 +311,6 @@ func TestALateCanaryHasNoRoundTrip(t *testing.T) {
 	})
 }
 
-// Counters that begin anew.
-type reset struct{ began time.Time }
-
-func (d *reset) Count() (in, out uint64, err error) {
-	if time.Since(d.began) > 500*time.Millisecond {
-		return ^uint64(0) - 4, 0, nil // 5 before, 0 now
-	}
-	return 0, 0, nil
-}
-func (d *reset) Close() error { return nil }
-
-func TestCountersThatBeginAnew(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		net := newMemory(func(ap netip.AddrPort) result.State { return result.Open })
-		network := net.network(1)
-		network.Ways[0].Drops = &reset{time.Now()}
-		cfg := config(newPlan(t, "1-1000", "10.0.0.0/27"), "syn")
-		cfg.Rate = 10_000
-		sum, err := run(t, t.Context(), cfg, network, &records{})
-		if err != nil || sum.KernelDropped > 1000 {
-			t.Errorf("%d, %v", sum.KernelDropped, err)
-		}
-	})
-}
-
 // A slow host's answer comes after a kill.
 func TestASlowHostIsFoundAfterAKill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -346,11 +324,11 @@ func TestASlowHostIsFoundAfterAKill(t *testing.T) {
 			}
 			return time.Millisecond
 		}
-		slow = p.At(9500)
+		slow = p.At(4500)
 		cfg, sink := config(p, "syn"), &records{}
 		cfg.Rate = 10_000
 		ctx, cancel := context.WithCancel(t.Context())
-		k := &keeper{sink: sink, every: 10 * time.Millisecond, kill: cancel, death: began.Add(1100 * time.Millisecond)}
+		k := &keeper{sink: sink, every: 10 * time.Millisecond, kill: cancel, death: began.Add(600 * time.Millisecond)}
 		cfg.Keeper = k
 		if _, err := run(t, ctx, cfg, net.network(1), sink); err != nil {
 			t.Fatal(err)
@@ -407,8 +385,10 @@ func (d *lateCounter) drop() {
 	time.AfterFunc(left, func() { d.in.Add(1) })
 }
 
+func (d *lateCounter) Late() time.Duration { return time.Second }
+
 func TestADriverThatCountsLate(t *testing.T) {
-	for _, at := range []time.Duration{500 * time.Millisecond, 3150 * time.Millisecond} { // and at the end
+	for _, at := range []time.Duration{500 * time.Millisecond, 10600 * time.Millisecond} { // and at the end
 		t.Run(at.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				dev := &lateCounter{began: time.Now()}
@@ -426,7 +406,7 @@ func TestADriverThatCountsLate(t *testing.T) {
 				network := net.network(1)
 				network.Ways[0].Drops = dev
 				cfg := config(newPlan(t, "1-1000", "10.0.0.0/27"), "syn")
-				cfg.Rate = 10_000
+				cfg.Rate = 3000
 				sum, err := run(t, t.Context(), cfg, network, &records{})
 				if err != nil || real == 0 || sum.Lost < real {
 					t.Errorf("%d are said to be lost, and %d are, %v", sum.Lost, real, err)
