@@ -16,8 +16,8 @@ import (
 // When checkpoints are written.
 const (
 	longScan = time.Minute // scans that take longer have one in any case
-	// One is due after a hundredth of the expected time, within these bounds, and
-	// not before ten times as long has passed as the last one took to write.
+	// One is due after a two-hundredth of the expected time, within these bounds, and
+	// not before four times as long has passed as the last one took to write.
 	mostEvery, leastEvery = 5 * time.Second, 50 * time.Millisecond
 	assumedRate           = 1e6 // packets per second of a scan that has no rate
 )
@@ -83,7 +83,7 @@ func (a *app) newSaver(s *scope, plan *recipe) (*saver, error) {
 		rate = assumedRate
 	}
 	expected := time.Duration(min(float64(s.visit)*float64(s.retries+1)/rate, 1e9) * float64(time.Second))
-	v.every = min(max(expected/100, leastEvery), mostEvery)
+	v.every = min(max(expected/200, leastEvery), mostEvery)
 	v.pause.Store(int64(v.every))
 	v.writes.Store(!v.chosen || expected > longScan || a.resumed != nil)
 	err := checkpoint.Usable(v.path)
@@ -153,7 +153,7 @@ func (v *saver) write() {
 		v.say.note(err.Error())
 	}
 	v.failed, v.written, v.there = err, err == nil, v.there || err == nil
-	v.pause.Store(int64(max(v.every, 10*time.Since(began))))
+	v.pause.Store(int64(max(v.every, 4*time.Since(began))))
 }
 
 // hurry makes the next snapshot come, and be written, at once: the scan is being
