@@ -12,7 +12,7 @@ const (
 	leastRate = 100  // that it goes down to
 
 	rapid   = 2.0  // growth while no limit was seen, like that of a young TCP connection
-	careful = 1.12 // after one was: the first step, the next ones are longer
+	careful = 1.12 // after one was: the first step, the next ones are longer; and the more is lost at any rate, by so much more it takes to see anything
 	below   = 0.94 // of P: where the rate is held, so that a trial now and then leaves the mean below P
 	above   = 1.08 // of P: where a canary tells most of it
 	precise = 1.08 // the highest believable P over the lowest: so well it is to be known
@@ -61,6 +61,7 @@ type controller struct {
 	path    *capacity
 	mode    mode
 	until   time.Time     // holding and resting end
+	held    float64       // P, when it was known precisely last
 	over    time.Duration // spent above P in this search
 	step    float64       // of growth
 	changed time.Time     // the rate
@@ -167,15 +168,18 @@ func (c *controller) decide(o observation) (rate float64, why string) {
 	spread := min(high, enough) / min(low, enough)
 	if c.mode != searching && o.now.After(c.until) {
 		if c.mode == holding && finite {
-			c.path.doubtAbove(middle)
+			c.path.doubtAbove()
 		}
 		c.mode, c.over = searching, 0
 		return c.decide(o)
 	}
 	switch {
-	case spread <= precise:
+	case spread <= precise || spread < roughly && low < c.held && c.held < high:
 		if c.mode != holding {
 			c.mode, c.until = holding, o.now.Add(holdTime)
+		}
+		if spread <= precise {
+			c.held = middle
 		}
 		return c.settled(middle, finite)
 	case c.mode == resting && c.rate < middle:

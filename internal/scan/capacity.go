@@ -115,12 +115,12 @@ func (c *capacity) settle() {
 	}
 }
 
-// doubtAbove forgets what was said against each P above one.
-func (c *capacity) doubtAbove(carries float64) {
-	i := indexOf(carries)
+// doubtAbove forgets what was said against each P above the believable ones.
+func (c *capacity) doubtAbove() {
+	middle := (c.lo + c.hi) / 2
 	for k := range c.w {
-		for j := i + 1; j < carriedRates; j++ {
-			c.w[k][j] = c.w[k][i]
+		for j := c.hi + 1; j < carriedRates; j++ {
+			c.w[k][j] = c.w[k][middle]
 		}
 	}
 	c.settle()
@@ -149,6 +149,9 @@ func (c *capacity) mean(most float64) float64 {
 	}
 	return carriedAt(sum / all)
 }
+
+// base returns b, if P is in the middle of the believable.
+func (c *capacity) base() float64 { return baseLossGrid[c.baseAt((c.lo+c.hi)/2)] }
 
 // tells returns how well a canary at a rate tells the lowest from the highest
 // believable P, in standard deviations squared.
