@@ -1,67 +1,122 @@
 package scan
 
 import (
-	"fmt"
+	"math"
+	"strconv"
 	"time"
-
-	"synoptic/internal/estimate"
 )
 
-// Numbers of the controller.
+// Numbers of the controller; P is what the path carries.
 const (
 	firstRate = 2500 // packets per second, before anything is known
 	leastRate = 100  // that it goes down to
 
-	fewOutcomes  = 25                     // canaries that growth at the start goes by
-	manyOutcomes = 100                    // and where the path has shown its limit
-	quietGrowth  = time.Second            // without so many, this long without a loss will do
-	rapid, slow  = 1.5, 1.02              // growth
-	below        = 0.95                   // of what the path carries: where the rate is held
-	roughLoss    = 0.1                    // with so much loss, how much it carries is known roughly only
-	holdTime     = 10 * time.Second       // before more is tried
-	localCut     = 0.7                    // when this machine drops
-	localPause   = 250 * time.Millisecond // before it is cut for that again
-	excessLoss   = 0.005                  // beyond what the path loses at any rate
+	rapid   = 2.0  // growth while no limit was seen, like that of a young TCP connection
+	careful = 1.12 // after one was: the first step, the next ones are longer; and the more is lost at any rate, by so much more it takes to see anything
+	below   = 0.94 // of P: where the rate is held, so that a trial now and then leaves the mean below P
+	above   = 1.08 // of P: where a canary tells most of it
+	precise = 1.08 // the highest believable P over the lowest: so well it is to be known
+	roughly = 1.2  // and so well for the time being
+
+	holdTime = 15 * time.Second // before it is seen whether the path carries more
+	overTime = time.Second      // above P, until it is known precisely; three times that until it is roughly
+	restTime = 4 * time.Second  // below P, between two such times
+
+	fewCanaries = 10                     // that a decision is made by,
+	quietTime   = 600 * time.Millisecond // or so long a time
+	together    = 16                     // canaries of one span are no more evidence than this: they share their fate
+	soakTime    = 60 * time.Millisecond  // a policer takes after a change to forget the rate before, if it lets pass 5 ms of packets at once
+
+	localCut  = 0.7                    // when this machine drops
+	localTime = 250 * time.Millisecond // before it is cut for that again
+	paceTime  = 250 * time.Millisecond // until observation.sent tells of a new rate
+	shortfall = 0.95                   // of the rate that is not sent: this machine can do no more
 )
 
-// controller finds the highest rate at which the results stay complete. It
-// begins low and grows. Loss on the way, told by canaries, says how much the path
-// carries: rate x (1 - loss); from there the rate is held a little lower, and
-// only from time to time more is tried. A loss that a lower rate does not mend is
-// the path's own, and is put up with. What this machine drops cuts the rate at
-// once. It is plain arithmetic over what it is told, and reads no clock.
+// controller finds the highest rate at which the results stay complete. It has two
+// parts: what is known of the path (capacity), and what is done about it.
+//
+//	searching   no limit is seen      grow
+//	            it is not clear       send at the rate, a little above P or below
+//	                                  it, at which the canaries tell most
+//	holding     P is known            0.94 P for holdTime; then it is forgotten that
+//	                                  the path does not carry more, and searched
+//	resting     P is known roughly,   0.94 P for a while, then search again
+//	            and much was lost
+//
+// What is sent above P is lost, so each such time is told as soon as P is known, and
+// its probes are sent again; it may begin long before it is noticed, where P falls.
+//
+// How soon P is known depends on how many canaries there are. To know P within 5 %
+// takes some 150 of them a little above P where the path loses nothing else, and
+// 1000 where it loses 10 % at any rate. With 1000 a second the rate is right within
+// 10 s; with 100 a second the first estimates are off by 10 % and half a minute goes
+// by; with 25 nobody can know in that time, and the rate stays within 20 % of P.
+//
+// What this machine drops cuts the rate at the next look. The controller is plain
+// arithmetic over what it is told, and reads no clock.
 type controller struct {
 	ceiling float64 // 0: none
 	rate    float64
-	changed time.Time // canaries sent earlier say nothing about this rate
-	carried float64   // what the path carries, 0: not known
-	until   time.Time // the rate is held
-	base    float64   // loss at any rate
+	path    *capacity
+	mode    mode
+	until   time.Time     // holding and resting end
+	held    float64       // P, when it was known precisely last
+	over    time.Duration // spent above P in this search
+	step    float64       // of growth
+	changed time.Time     // the rate
+	n, lost float64       // canaries since then
 
-	n, lost int // canaries since changed
+	room  float64   // what this machine is trusted with, 0: everything
+	local time.Time // it dropped
 
-	// Of the last cut for a loss on the way: what it was, until it is clear
-	// whether it helped.
-	trial     bool
-	cutRate   float64
-	cutLoss   float64
-	lastLocal time.Time
+	last time.Time // look
+	past []stretch
+	text []byte
 }
 
+// mode is what a controller is about.
+type mode int
+
+const (
+	searching mode = iota
+	holding
+	resting
+)
+
+// stretch is a time of one rate, and about a second at most.
+type stretch struct {
+	from    time.Time
+	rate    float64 // that was really sent
+	told    bool    // its probes are to be sent again
+	n, lost float64 // canaries
+	// Those of them that the path was not told of.
+	freshN, freshLost float64
+}
+
+// stretchesKept are more than the marks of losses go back.
+const stretchesKept = 64
+
 func newController(ceiling float64) *controller {
-	c := &controller{ceiling: ceiling}
+	c := &controller{ceiling: ceiling, path: newCapacity(), step: rapid, past: make([]stretch, 0, stretchesKept)}
 	c.rate = c.limited(firstRate)
 	return c
 }
 
-// limited keeps a rate within its bounds.
-func (c *controller) limited(rate float64) float64 {
-	rate = max(rate, leastRate)
+// most returns the highest rate that is allowed.
+func (c *controller) most() float64 {
+	most := math.Inf(1)
 	if c.ceiling > 0 {
-		rate = min(rate, c.ceiling)
+		most = c.ceiling
 	}
-	return rate
+	if c.room > 0 {
+		most = min(most, c.room)
+	}
+	return most
 }
+
+// limited keeps a rate within its bounds.
+func (c *controller) limited(rate float64) float64 { return min(max(rate, leastRate), c.most()) }
 
 // observation is what the controller is told, every samplePause.
 type observation struct {
@@ -71,85 +126,214 @@ type observation struct {
 	sent     float64 // packets per second over the last moments: less than the rate if this machine can do no more
 }
 
-// observe returns why the rate was changed, or "", and whether the path lost
-// probes for being too many since a time.
+// observe returns why the rate was changed, or "", and since when too much was
+// sent for the path, if it has found that out now.
 func (c *controller) observe(o observation) (why string, congested time.Time) {
-	if c.changed.IsZero() {
-		c.changed = o.now
+	if len(c.past) == 0 {
+		c.set(c.rate, o.now)
+		c.last = o.now
 	}
-	for _, out := range o.outcomes {
-		if out.at.After(c.changed) {
-			c.n++
-			if out.lost {
-				c.lost++
-			}
-		}
-	}
+	c.pace(o)
+	c.hear(o.outcomes)
+	defer func() { c.last = o.now }()
 	if o.dropped > 0 {
-		if o.now.Sub(c.lastLocal) < localPause {
+		if o.now.Sub(c.local) < localTime {
 			return "", time.Time{}
 		}
-		c.lastLocal = o.now
-		if c.carried == 0 || c.rate < c.carried {
-			c.carried = c.rate
-		}
-		c.until, c.trial = o.now.Add(holdTime), false
-		c.set(c.rate*localCut, o.now)
+		c.local, c.room, c.step = o.now, max(c.rate*localCut, leastRate), careful
+		c.set(c.room, o.now)
 		return "this machine dropped packets", time.Time{}
 	}
-	loss := estimate.Binomial(uint64(c.lost), uint64(c.n))
-	switch {
-	case c.trial && c.n >= fewOutcomes && loss.Low > c.base+excessLoss && loss.Estimate > c.cutLoss/2:
-		// Less of it lost as much: the rate is not the cause.
-		c.base, c.trial, c.carried = loss.Estimate, false, 0
-		c.set(c.cutRate, o.now)
-		return fmt.Sprintf("the path loses %.1f%% at any rate", 100*loss.Estimate), time.Time{}
-	case loss.Low > c.base+excessLoss && (c.n >= fewOutcomes || loss.Low > 0.2):
-		return c.cut(loss.Estimate, o.now)
-	case c.n >= manyOutcomes && loss.High < c.base:
-		c.base = loss.High
+	if c.room > 0 && o.now.Sub(c.local) > holdTime {
+		c.room, c.mode = 0, searching
 	}
-	return c.grow(o), time.Time{}
+	rate, why := c.decide(o)
+	if rate == c.rate || math.Abs(rate/c.rate-1) < 0.01 && rate != c.most() {
+		why = ""
+	} else {
+		c.set(rate, o.now)
+	}
+	if c.mode != searching {
+		congested = c.overrun(c.path.mean(math.Inf(1)))
+	}
+	return why, congested
 }
 
-// cut lowers the rate to what the path carries.
-func (c *controller) cut(loss float64, now time.Time) (string, time.Time) {
-	since := c.changed
-	excess := (loss - c.base) / (1 - c.base)
-	c.cutRate, c.cutLoss, c.trial = c.rate, loss, true
-	c.carried = c.rate * (1 - excess)
-	c.until = now
-	if excess < roughLoss {
-		c.until = now.Add(holdTime)
-	}
-	c.set(c.carried*below, now)
-	return fmt.Sprintf("%.1f%% of the canaries were lost", 100*loss), since
-}
-
-// grow raises the rate if nothing speaks against it.
-func (c *controller) grow(o observation) string {
-	enough := fewOutcomes
-	if c.carried > 0 {
-		enough = manyOutcomes
+// decide returns what the rate should be.
+func (c *controller) decide(o observation) (rate float64, why string) {
+	enough := c.most() / below // a path that carries so much is as good as any
+	low, high := c.path.bounds()
+	finite := high < enough
+	middle := c.path.mean(enough)
+	spread := min(high, enough) / min(low, enough)
+	if c.mode != searching && o.now.After(c.until) {
+		if c.mode == holding && finite {
+			c.path.doubtAbove()
+		}
+		c.mode, c.over = searching, 0
+		return c.decide(o)
 	}
 	switch {
-	case c.ceiling > 0 && c.rate >= c.ceiling, o.now.Before(c.until):
-		return ""
-	case c.n < enough && (c.lost > 0 || o.now.Sub(c.changed) < quietGrowth):
-		return ""
-	case o.sent < c.rate*0.9: // it would mean nothing
-		return ""
+	case spread <= precise || spread < roughly && low < c.held && c.held < high:
+		if c.mode != holding {
+			c.mode, c.until = holding, o.now.Add(holdTime)
+		}
+		if spread <= precise {
+			c.held = middle
+		}
+		return c.settled(middle, finite)
+	case c.mode == resting && c.rate < middle:
+		return c.rate, ""
+	case c.mode != searching:
+		c.mode, c.over = searching, 0
+	case finite && c.rate > middle:
+		c.over += o.now.Sub(c.last)
 	}
-	c.trial = false
-	if c.carried > 0 {
-		c.set(c.rate*slow, o.now)
-		return "trying a little more"
+	if finite && (c.over > 3*overTime || c.over > overTime && spread < roughly) {
+		c.mode, c.until = resting, o.now.Add(restTime)
+		return c.settled(middle, finite)
 	}
-	c.set(c.rate*rapid, o.now)
-	return "nothing is lost"
+	return c.search(o, low, middle, finite)
+}
+
+// settled returns the rate for a path that carries so much.
+func (c *controller) settled(carries float64, finite bool) (rate float64, why string) {
+	if !finite {
+		return c.most(), "the path carries all that is allowed"
+	}
+	c.step = careful
+	rate = c.limited(below * carries)
+	if math.Abs(rate/c.rate-1) < 0.01 {
+		return rate, "" // and no text for nothing
+	}
+	c.text = append(c.text[:0], "the path carries about "...)
+	c.text = strconv.AppendInt(c.text, int64(carries), 10)
+	return rate, string(append(c.text, " a second"...))
+}
+
+// search returns the rate that tells most.
+func (c *controller) search(o observation, low, middle float64, finite bool) (rate float64, why string) {
+	few := c.n < fewCanaries
+	if few && o.now.Sub(c.changed) < quietTime {
+		return c.rate, ""
+	}
+	carried := low >= 0.98*c.rate
+	down, up, why := c.limited(below*max(low, c.rate/8)), c.rate, "finding out what the path carries"
+	switch {
+	case finite:
+		up = c.limited(above * middle)
+	case o.sent < shortfall*c.rate: // more would mean nothing
+	case carried || few && c.lost == 0 || c.step == rapid && low >= 0.6*c.rate:
+		up, why = c.limited(max(c.rate, low)*c.step), "no limit is seen"
+		if carried && !few {
+			c.step = min(c.step*c.step, rapid)
+		}
+	}
+	if c.path.tells(down) > c.path.tells(up) {
+		return down, "seeing whether less is lost at a lower rate"
+	}
+	return up, why
 }
 
 // set changes the rate.
 func (c *controller) set(rate float64, now time.Time) {
 	c.rate, c.changed, c.n, c.lost = c.limited(rate), now, 0, 0
+	c.begin(c.rate, now)
+}
+
+// begin begins a stretch.
+func (c *controller) begin(rate float64, now time.Time) {
+	if len(c.past) == stretchesKept {
+		copy(c.past, c.past[1:])
+		c.past = c.past[:stretchesKept-1]
+	}
+	c.past = append(c.past, stretch{from: now, rate: rate})
+}
+
+// pace sees to it that the last stretch has the rate that is really sent.
+func (c *controller) pace(o observation) {
+	if o.now.Sub(c.changed) < paceTime {
+		return
+	}
+	last, rate := &c.past[len(c.past)-1], c.rate
+	if o.sent < shortfall*c.rate {
+		rate = max(o.sent, leastRate)
+	}
+	switch differs := math.Abs(rate/last.rate-1) > 0.02; {
+	case differs && last.from.Equal(c.changed):
+		last.rate = rate
+	case differs || o.now.Sub(last.from) > time.Second:
+		c.begin(rate, o.now)
+	}
+}
+
+// hear enters the outcomes, each at the rate of its time.
+func (c *controller) hear(outcomes []outcome) {
+	if len(outcomes) == 0 {
+		return
+	}
+	for len(outcomes) > 0 {
+		at, n, lost := outcomes[0].at, 0.0, 0.0
+		for ; len(outcomes) > 0 && outcomes[0].at.Equal(at); outcomes = outcomes[1:] {
+			n++
+			if outcomes[0].lost {
+				lost++
+			}
+		}
+		i := len(c.past) - 1
+		for i > 0 && c.past[i].from.After(at) {
+			i--
+		}
+		s := &c.past[i]
+		if i > 0 && s.rate != c.past[i-1].rate && at.Sub(s.from) < soakTime {
+			continue
+		}
+		weight := min(1, together/n)
+		s.freshN += n * weight
+		s.freshLost += lost * weight
+		if !at.Before(c.changed) {
+			c.n += n * weight
+			c.lost += lost * weight
+		}
+	}
+	for i := range c.past {
+		if s := &c.past[i]; s.freshN > 0 {
+			c.path.learn(s.rate, s.freshN-s.freshLost, s.freshLost)
+			s.n, s.lost = s.n+s.freshN, s.lost+s.freshLost
+			s.freshN, s.freshLost = 0, 0
+		}
+	}
+	c.path.settle()
+}
+
+// overrun returns since when more was sent than the path carries, as far as that
+// has not been told. It goes back as far as the canaries do not speak against it.
+func (c *controller) overrun(carries float64) (since time.Time) {
+	for i := len(c.past) - 1; i >= 0; i-- {
+		s := &c.past[i]
+		if s.told || s.rate < 1.01*carries {
+			continue
+		}
+		if c.path.acquits(carries, s.rate, s.n, s.lost) {
+			if i+1 < len(c.past) && since.Equal(c.past[i+1].from) {
+				since = s.from // in it the path may have begun to carry less
+			}
+			break
+		}
+		s.told, since = true, s.from
+	}
+	return since
+}
+
+// ended says that a pass is over, and returns since when more may have been sent
+// than the path carries, by the lowest estimate: no more will be known of it.
+func (c *controller) ended(outcomes []outcome) (congested time.Time) {
+	if len(c.past) == 0 {
+		return congested
+	}
+	c.hear(outcomes)
+	low, _ := c.path.bounds()
+	congested = c.overrun(low)
+	c.past = c.past[:0]
+	return congested
 }

@@ -16,11 +16,16 @@ const (
 	// canaryRest is how long a canary's network is left alone after an answer or
 	// another canary of it.
 	canaryRest = time.Second
-	// Of all probes, so many are canaries; more where the rate follows them.
-	canaryShare    = 0.01
-	adaptiveShare  = 0.05
-	canarySpan     = 8               // sent together, at most
-	canaryPatience = 2 * samplePause // beyond what an answer may take: the counters of drops are read by then
+	// Of all probes, so many are canaries; more where the rate follows them, and
+	// at low rates so many a second.
+	canaryShare   = 0.01
+	adaptiveShare = 0.05
+	mostShare     = 0.2
+	canaryPace    = 1500
+	// manyOutcomes tell of the path better than the tries do.
+	manyOutcomes   = 100
+	canaryPause    = 250 * time.Millisecond // after which a span of them need not be whole
+	canaryPatience = 2 * samplePause        // beyond what an answer may take: the counters of drops are read by then
 )
 
 // canaries are endpoints that have answered and are probed again while the scan
@@ -28,6 +33,11 @@ const (
 // /48) is kept, and rests for a second between two probes, so no host gets more.
 // Their probes leave in spans of their own between those of the pass, from a
 // source port of their own, by which their answers are told from all others.
+//
+// A span of canaries is as long as those of the pass, if enough of them have
+// rested. What drops packets for being too many drops the last ones of each span,
+// so that a canary alone, just behind a span or long behind it, would fare far
+// worse or far better than the packets that it is to tell of.
 type canaries struct {
 	try   int     // theirs; negative: there are none
 	share float64 // of all probes
@@ -38,7 +48,8 @@ type canaries struct {
 	flying   []*flight // in the order of their probes
 	byPos    map[uint64]*flight
 	budget   float64
-	settled  Canaries // in all
+	taken    time.Time // the last span
+	settled  Canaries  // in all
 	recent   []outcome
 	missed   int // flying without an answer yet
 }
@@ -76,7 +87,7 @@ type outcome struct {
 func newCanaries(cfg Config) *canaries {
 	c := &canaries{try: cfg.Retries + cfg.Repairs + 1, share: canaryShare, networks: map[uint64]*canary{}, byPos: map[uint64]*flight{}}
 	if cfg.Adaptive {
-		c.share = adaptiveShare
+		c.follow(firstRate)
 	}
 	if cfg.OnePort || cfg.Method == method.Connect {
 		c.try = -1
@@ -120,18 +131,29 @@ func networkOf(a netip.Addr) uint64 {
 	return 1<<48 | uint64(b[0])<<40 | uint64(b[1])<<32 | uint64(b[2])<<24 | uint64(b[3])<<16 | uint64(b[4])<<8 | uint64(b[5])
 }
 
+// follow has the share of the canaries follow an adaptive rate, which needs some
+// number of them a second whatever it is.
+func (c *canaries) follow(rate float64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.share = min(max(canaryPace/rate, adaptiveShare), mostShare)
+}
+
 // take makes a span of canaries if it is their turn beside so many other probes.
-func (c *canaries) take(s *plan.Span, others int) bool {
+func (c *canaries) take(s *plan.Span, others int, now time.Time) bool {
 	if c.try < 0 {
 		return false
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	// What could not be spent, for want of canaries, is not saved up.
-	c.budget = min(c.budget+c.share*float64(others), canarySpan)
-	now := time.Now()
+	whole := float64(others)
+	c.budget = min(c.budget+c.share*whole, whole)
+	if late := now.Sub(c.taken) >= canaryPause; c.budget < whole && !late || !c.rested(others, now) && !late {
+		return false
+	}
 	s.Pending = s.Pending[:0]
-	for c.budget >= 1 && len(s.Pending) < others && len(c.resting) > 0 && now.Sub(c.resting[0].since) >= canaryRest {
+	for c.budget >= 1 && len(s.Pending) < others && c.rested(1, now) {
 		one := c.resting[0]
 		c.resting = c.resting[1:]
 		if f := c.byPos[one.pos]; f != nil && !f.settled { // its answer is a second late
@@ -146,8 +168,16 @@ func (c *canaries) take(s *plan.Span, others int) bool {
 		c.budget--
 		s.Pending = append(s.Pending, one.pos)
 	}
-	s.Try, s.Listed = c.try, true
-	return len(s.Pending) > 0
+	if len(s.Pending) == 0 {
+		return false
+	}
+	s.Try, s.Listed, c.taken = c.try, true, now
+	return true
+}
+
+// rested reports whether so many may be probed.
+func (c *canaries) rested(n int, now time.Time) bool {
+	return len(c.resting) >= n && now.Sub(c.resting[n-1].since) >= canaryRest
 }
 
 // sending notes when a span of canaries leaves.

@@ -70,7 +70,7 @@ func (p *pass) Next(s *plan.Span) bool {
 		s.Pending = make([]uint64, 0, plan.MaxSpan)
 	}
 	room := plan.SpanLen(p.scan.Rate(), p.scan.senders)
-	if p.scan.canaries.take(s, room) {
+	if p.scan.canaries.take(s, room, time.Now()) {
 		return true
 	}
 	return p.take(s, room)

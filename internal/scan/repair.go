@@ -23,6 +23,9 @@ func (s *Scan) firstPass() *pass {
 func (s *Scan) nextPass(p *pass) *pass {
 	s.sampling.Lock()
 	defer s.sampling.Unlock()
+	if s.control != nil {
+		s.congested(p, s.control.ended(s.canaries.outcomes()))
+	}
 	local, path := s.losses.owed()
 	owed := local.add(path...)
 	switch try := p.try + 1; {
@@ -151,12 +154,20 @@ func (s *Scan) steer(p *pass, dropped uint64, now time.Time) {
 	}
 	before := s.control.rate
 	why, congested := s.control.observe(observation{now: now, outcomes: s.canaries.outcomes(), dropped: dropped, sent: s.pace(now)})
-	if !congested.IsZero() {
-		s.losses.congested(p, congested.Add(-s.due()))
-	}
+	s.congested(p, congested)
 	if s.control.rate != before {
 		s.pacer.SetRate(s.control.rate)
+		s.canaries.follow(s.control.rate)
 		s.reason.Store(why)
+	}
+}
+
+// congested enters since when the controller has found that too much was sent for
+// the path, if it has: the probes since then, and those whose answers were on the
+// way.
+func (s *Scan) congested(p *pass, since time.Time) {
+	if !since.IsZero() {
+		s.losses.congested(p, since.Add(-s.due()))
 	}
 }
 
