@@ -18,12 +18,10 @@ const (
 	canaryRest = time.Second
 	// Of all probes, so many are canaries; more where the rate follows them, and
 	// at low rates so many a second.
-	canaryShare   = 0.01
-	adaptiveShare = 0.05
-	mostShare     = 0.2
-	canaryPace    = 1500
-	// manyOutcomes tell of the path better than the tries do.
-	manyOutcomes   = 100
+	canaryShare    = 0.01
+	adaptiveShare  = 0.05
+	mostShare      = 0.2
+	canaryPace     = 1500
 	canaryPause    = 250 * time.Millisecond // after which a span of them need not be whole
 	canaryPatience = 2 * samplePause        // beyond what an answer may take: the counters of drops are read by then
 )
@@ -41,6 +39,7 @@ const (
 type canaries struct {
 	try   int     // theirs; negative: there are none
 	share float64 // of all probes
+	told  bool    // somebody takes the outcomes
 
 	mu       sync.Mutex
 	networks map[uint64]*canary
@@ -87,6 +86,7 @@ type outcome struct {
 func newCanaries(cfg Config) *canaries {
 	c := &canaries{try: cfg.Retries + cfg.Repairs + 1, share: canaryShare, networks: map[uint64]*canary{}, byPos: map[uint64]*flight{}}
 	if cfg.Adaptive {
+		c.told = true
 		c.follow(firstRate)
 	}
 	if cfg.OnePort || cfg.Method == method.Connect {
@@ -270,7 +270,7 @@ func (c *canaries) settle(now time.Time, due time.Duration) {
 		default:
 			c.settled.Lost++
 		}
-		if c.share == adaptiveShare { // somebody takes them
+		if c.told {
 			c.recent = append(c.recent, outcome{f.at, !f.answered})
 		}
 	}
