@@ -54,12 +54,11 @@ func (l *losses) forget() {
 
 // sample enters a look at the counters; it returns how many packets were dropped
 // since the last one, and since when the probes are that they may concern.
-func (l *losses) sample(p *pass, read Lost, now time.Time, due time.Duration) (dropped uint64, since time.Time) {
+func (l *losses) sample(p *pass, read Lost, here mark, due time.Duration) (dropped uint64, since time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	here := mark{now, p.reached()}
 	if dropped = read.total() - l.read.total(); dropped > 0 {
-		since = now.Add(-due)
+		since = here.at.Add(-due)
 		if n := len(l.marks); n > 0 {
 			since = l.marks[n-1].at.Add(-due)
 		}

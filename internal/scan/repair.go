@@ -87,8 +87,8 @@ func (s *Scan) watch(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case now := <-tick.C:
-			if err := s.sample(now); err != nil {
+		case <-tick.C:
+			if err := s.sample(); err != nil {
 				return err
 			}
 		}
@@ -97,7 +97,7 @@ func (s *Scan) watch(ctx context.Context) error {
 
 // sample looks at what this machine has dropped and at how the canaries fared,
 // and draws the conclusions.
-func (s *Scan) sample(now time.Time) error {
+func (s *Scan) sample() error {
 	s.sampling.Lock()
 	defer s.sampling.Unlock()
 	p := s.pass.Load()
@@ -109,7 +109,10 @@ func (s *Scan) sample(now time.Time) error {
 		return fmt.Errorf("read the counters of dropped packets: %w", err)
 	}
 	due := s.due()
-	dropped, since := s.losses.sample(p, read, now, due)
+	here := mark{reach: p.reached()}
+	here.at = time.Now() // not before: what the mark has was sent by then, whenever a tick meant to come
+	now := here.at
+	dropped, since := s.losses.sample(p, read, here, due)
 	if dropped > 0 {
 		s.canaries.discard(since)
 	}

@@ -297,7 +297,7 @@ func (s *Scan) passes(ctx context.Context) error {
 		}
 		s.state.Store("waiting")
 		done := s.cooldown(ctx, time.Now(), s.goesOn(p))
-		if err := s.sample(time.Now()); err != nil || done || ctx.Err() != nil {
+		if err := s.sample(); err != nil || done || ctx.Err() != nil {
 			return err
 		}
 	}
