@@ -162,7 +162,6 @@ func (v *saver) hurry() {
 	if v != nil {
 		v.writes.Store(true)
 		v.urgent.Store(true)
-		go v.write() // the last one, for there may be no other; leave and finish wait for it
 	}
 }
 

@@ -19,6 +19,7 @@
 //	names.go    the names of addresses, looked up beside the scan
 //	convert.go, diff.go   the commands for files of results
 //	signals.go  what an interrupt does
+//	checkpoint.go, resume.go, marks.go   going on with a scan that ended early
 //	keys.go     what a key does during a scan
 //	help.go, complete.go   the options, for people and shells
 //	console.go, progress.go, summary.go   what stderr says

@@ -171,3 +171,38 @@ func TestKilledScansRecordTheSame(t *testing.T) {
 // 100 ms, of two looks at the clock, of a stall, and of the second for which an
 // answer is waited for as long as none has come.
 func (c *Config) overlap() uint64 { return uint64(c.Rate * 1.5) }
+
+// There is a snapshot before anything is sent, of a resumed scan the state that it
+// began with.
+func TestTheFirstSnapshotIsTheBeginning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := config(newPlan(t, "1-10", "10.0.0.0/30"), "syn")
+		for _, want := range []Range{{0, 40}, {7, 40}} {
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel() // before anything is sent
+			k := &keeper{sink: &records{}}
+			cfg.Keeper = k
+			if _, err := run(t, ctx, cfg, newMemory(mixed).network(1), k.sink); err != nil {
+				t.Fatal(err)
+			}
+			if k.last == nil || len(k.last.Left) != 1 || k.last.Left[0] != want {
+				t.Fatalf("the state is %+v, want left %v", k.last, want)
+			}
+			cfg.Resume = throughJSON(t, k.last)
+			cfg.Resume.Left, cfg.Resume.Visited = []Range{{7, 40}}, 7
+		}
+	})
+}
+
+// A state whose positions the plan does not have is another scan's.
+func TestAnotherScansStateIsRefused(t *testing.T) {
+	cfg := config(newPlan(t, "1-10", "10.0.0.0/30"), "syn")
+	for _, r := range []State{
+		{Visited: 41}, {Left: []Range{{0, 41}}}, {Left: []Range{{3, 2}}}, {Local: []Range{{0, 1 << 40}}}, {Path: []Range{{0, 41}}},
+	} {
+		cfg.Resume = &r
+		if _, err := New(cfg, newMemory(mixed).network(1)); err == nil || err.Error() != "its positions are not those of this scan" {
+			t.Errorf("%+v: %v", r, err)
+		}
+	}
+}
