@@ -150,9 +150,6 @@ func (c *capacity) mean(most float64) float64 {
 	return carriedAt(sum / all)
 }
 
-// base returns b, if P is in the middle of the believable.
-func (c *capacity) base() float64 { return baseLossGrid[c.baseAt((c.lo+c.hi)/2)] }
-
 // tells returns how well a canary at a rate tells the lowest from the highest
 // believable P, in standard deviations squared.
 func (c *capacity) tells(rate float64) float64 {
