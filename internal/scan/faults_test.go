@@ -415,3 +415,22 @@ func TestADriverThatCountsLate(t *testing.T) {
 		})
 	}
 }
+
+// A rate that rises during a retry makes its spans longer.
+func TestSpansOfARetryGrowWithTheRate(t *testing.T) {
+	p := newPlan(t, "1-1000", "10.0.0.0/28")
+	cfg := config(p, "syn")
+	cfg.Retries, cfg.Rate = 1, 5000
+	s, err := New(cfg, newMemory(mixed).network(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pass := s.newPass(1, ranges{{0, p.Len()}})
+	var span plan.Span
+	for _, rate := range []float64{5000, 20_000, 1000, 100_000} {
+		s.SetRate(rate)
+		if want := plan.SpanLen(rate, 1); !pass.Next(&span) || span.Len() != want {
+			t.Errorf("%d probes at %v packets a second, want %d", span.Len(), rate, want)
+		}
+	}
+}

@@ -66,10 +66,10 @@ func (p *pass) Next(s *plan.Span) bool {
 	defer p.mu.Unlock()
 	p.finish(s)
 	p.scan.canaries.finish(s)
-	if s.Pending == nil {
+	room := plan.SpanLen(p.scan.Rate(), p.scan.senders)
+	if cap(s.Pending) < room { // it has been cut to what a lower rate needs
 		s.Pending = make([]uint64, 0, plan.MaxSpan)
 	}
-	room := plan.SpanLen(p.scan.Rate(), p.scan.senders)
 	if p.scan.canaries.take(s, room, time.Now()) {
 		return true
 	}
