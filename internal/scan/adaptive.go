@@ -8,6 +8,8 @@ import (
 
 // Numbers of the controller; P is what the path carries.
 const (
+	steerPause = 50 * time.Millisecond // between two looks at what the canaries tell
+
 	firstRate = 2500 // packets per second, before anything is known
 	leastRate = 100  // that it goes down to
 
@@ -118,7 +120,7 @@ func (c *controller) most() float64 {
 // limited keeps a rate within its bounds.
 func (c *controller) limited(rate float64) float64 { return min(max(rate, leastRate), c.most()) }
 
-// observation is what the controller is told, every samplePause.
+// observation is what the controller is told, every steerPause.
 type observation struct {
 	now      time.Time
 	outcomes []outcome

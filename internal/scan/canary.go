@@ -23,7 +23,7 @@ const (
 	mostShare      = 0.2
 	canaryPace     = 1500
 	canaryPause    = 250 * time.Millisecond // after which a span of them need not be whole
-	canaryPatience = 2 * samplePause        // beyond what an answer may take: the counters of drops are read by then
+	canaryPatience = 2 * steerPause         // beyond what an answer may take: the counters of drops are read by then
 )
 
 // canaries are endpoints that have answered and are probed again while the scan

@@ -122,8 +122,11 @@ func (s *Scan) sample(now time.Time) error {
 		return err
 	}
 	s.canaries.settle(s.receive.Seen(), s.due())
-	if s.control != nil && s.state.Load() == "sending" {
-		s.steer(p, dropped, now)
+	s.undigested += dropped
+	if s.control != nil && s.state.Load() == "sending" && now.Sub(s.steered) >= steerPause {
+		s.steered = now
+		s.steer(p, s.undigested, now)
+		s.undigested = 0
 	}
 	return s.tooMuch()
 }

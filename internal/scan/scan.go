@@ -161,6 +161,9 @@ type Scan struct {
 
 	sampling sync.Mutex // one look at the counters at a time, and none while a pass follows another
 	paced    [4]moment
+	steered  time.Time // the last time
+	// Packets that this machine has dropped since.
+	undigested uint64
 
 	progressed chan struct{} // has room for one token, sent when an answer came
 	entered    atomic.Uint64 // replies that the bookkeeper took
