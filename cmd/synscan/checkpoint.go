@@ -19,7 +19,8 @@ const (
 	// One is due after a two-hundredth of the expected time, within these bounds, and
 	// not before four times as long has passed as the last one took to write.
 	mostEvery, leastEvery = 5 * time.Second, 50 * time.Millisecond
-	assumedRate           = 1e6 // packets per second of a scan that has no rate
+	keptEvery             = time.Second // a snapshot that is only kept in memory
+	assumedRate           = 1e6         // packets per second of a scan that has no rate
 )
 
 // saver is a scan.Keeper that writes a checkpoint from time to time, beside the
@@ -84,8 +85,11 @@ func (a *app) newSaver(s *scope, plan *recipe) (*saver, error) {
 	}
 	expected := time.Duration(min(float64(s.visit)*float64(s.retries+1)/rate, 1e9) * float64(time.Second))
 	v.every = min(max(expected/200, leastEvery), mostEvery)
-	v.pause.Store(int64(v.every))
 	v.writes.Store(!v.chosen || expected > longScan || a.resumed != nil)
+	if !v.writes.Load() {
+		v.every = max(v.every, keptEvery)
+	}
+	v.pause.Store(int64(v.every))
 	err := checkpoint.Usable(v.path)
 	if v.file = a.held; err == nil && v.file == nil {
 		v.file, err = checkpoint.Hold(v.path)
