@@ -19,8 +19,7 @@ const (
 	// One is due after a two-hundredth of the expected time, within these bounds, and
 	// not before four times as long has passed as the last one took to write.
 	mostEvery, leastEvery = 5 * time.Second, 50 * time.Millisecond
-	keptEvery             = time.Second // a snapshot that is only kept in memory
-	assumedRate           = 1e6         // packets per second of a scan that has no rate
+	assumedRate           = 1e6 // packets per second of a scan that has no rate
 )
 
 // saver is a scan.Keeper that writes a checkpoint from time to time, beside the
@@ -87,7 +86,7 @@ func (a *app) newSaver(s *scope, plan *recipe) (*saver, error) {
 	v.every = min(max(expected/200, leastEvery), mostEvery)
 	v.writes.Store(!v.chosen || expected > longScan || a.resumed != nil)
 	if !v.writes.Load() {
-		v.every = max(v.every, keptEvery)
+		v.every = mostEvery // one that is only kept costs memory twice
 	}
 	v.pause.Store(int64(v.every))
 	err := checkpoint.Usable(v.path)

@@ -97,8 +97,10 @@ func deviceDrops(index int) (*Drops, error) {
 		in = s.RxMissedErrors + s.RxFifoErrors + s.RxOverErrors
 		if link.Type() == "veth" {
 			// What its ring had no room for, if it came from an XDP program
-			// (veth_get_stats64). On other devices this counts what nobody wanted.
-			in += s.RxDropped
+			// (veth_get_stats64). On other devices this counts what nobody wanted. On
+			// the way out it refuses what it drops, so senders know of theirs, and what
+			// is counted is others', as our own kernel's resets.
+			return in + s.RxDropped, 0, nil
 		}
 		return in, s.TxDropped + s.TxFifoErrors, nil
 	}
