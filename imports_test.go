@@ -31,8 +31,10 @@ var mayImport = map[string][]string{
 		"internal/cookie", "internal/method", "internal/wire", "internal/estimate"},
 	// The system's connections are another way to probe, which scan does not
 	// know: it implements scan's Prober, and Start takes scan's Config.
-	"internal/connect":  {"internal/scan", "tx", "rx", "internal/plan", "internal/method", "internal/result", "internal/cookie"},
-	"bpf/respond":       {"internal/siphash", "internal/wire"},
+	"internal/connect": {"internal/scan", "tx", "rx", "internal/plan", "internal/method", "internal/result", "internal/cookie"},
+	"bpf/respond":      {"internal/siphash", "internal/wire"},
+	// The program is a plan's and a key's; what its probes look like, tx says.
+	"bpf/generate":      {"internal/plan", "internal/cookie", "internal/wire"},
 	"internal/lab":      {"bpf/respond", "internal/result"},
 	"internal/services": {},
 	"internal/cli":      {},

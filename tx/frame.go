@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
@@ -157,6 +158,21 @@ func (p *Probe) template(link *Link, source netip.Addr) (template, error) {
 	t.tcpSum = wire.Sum(wire.ProtoTCP+uint32(len(t.frame)-t.tcp), source.AsSlice())
 	t.tcpSum = wire.Sum(t.tcpSum, t.frame[t.tcp:])
 	return t, nil
+}
+
+// Template returns the frame by which probes of a family go to a hop: whole, but
+// for target, ports, cookie and checksums, which are zero. It is what a generator
+// in the kernel starts from, and nil when the hop's link has no source address.
+func (f *Framer) Template(hop Hop, ipv4 bool) []byte {
+	t := &f.links[hop.Link].v6
+	if ipv4 {
+		t = &f.links[hop.Link].v4
+	}
+	frame := slices.Clone(t.frame)
+	if t.ip == wire.EthernetLen {
+		copy(frame, hop.MAC[:])
+	}
+	return frame
 }
 
 // Build writes the frame of a position's try into dst, which must have room for

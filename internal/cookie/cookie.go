@@ -30,6 +30,10 @@ func NewKey(seed uint64) (k Key) {
 	return k
 }
 
+// Bytes returns the key of the hash, for the kernel programs that compute or check
+// cookies. It is as secret as the Key.
+func (k Key) Bytes() [16]byte { return k.key }
+
 // Of returns the cookie of a probe from source to target: the low 32 bits of
 // SipHash-2-4 over target address, target port, source address, source port,
 // addresses as 4 or 16 bytes and ports as 2, all in network byte order. Both

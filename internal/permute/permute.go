@@ -11,6 +11,9 @@
 // the network is one of the rectangle. For n >= 4096 the chance of a further
 // walk is below 1/64 each time; for smaller n the excess is below 64.
 //
+// bpf/include/permute.bpf.h is the same for n up to 2^64, and is compared with
+// this one.
+//
 // It scatters, it does not encrypt: nothing in a scan rests on the order being
 // secret. Values are immutable and safe for concurrent use; nothing allocates.
 package permute
@@ -55,6 +58,13 @@ func New(n uint128.Uint128, seed uint64) Permutation {
 	}
 	return p
 }
+
+// Sides returns the columns and rows of the rectangle that covers [0, n). With
+// Len and Keys they are all that bpf/include/permute.bpf.h has to know.
+func (p *Permutation) Sides() (columns, rows uint64) { return p.a, p.b }
+
+// Keys returns those of the rounds.
+func (p *Permutation) Keys() [rounds]uint64 { return p.keys }
 
 // Len returns n.
 func (p *Permutation) Len() uint128.Uint128 { return p.n }

@@ -79,6 +79,13 @@ func (p *Plan) Targets() *target.Set { return p.targets }
 // Ports returns the ports of the plan.
 func (p *Plan) Ports() target.Ports { return p.ports }
 
+// Shard returns which part of the scan the plan is.
+func (p *Plan) Shard() Shard { return p.shard }
+
+// Order returns the permutation of the endpoints of all shards. Index i is the
+// (i mod Ports.Len)-th port of the (i / Ports.Len)-th address.
+func (p *Plan) Order() permute.Permutation { return p.order }
+
 // At returns the endpoint at a position. It panics when pos >= Len().
 func (p *Plan) At(pos uint64) netip.AddrPort {
 	if pos >= p.len {
