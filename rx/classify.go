@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"synoptic/bpf/validate"
 	"synoptic/internal/cookie"
 	"synoptic/internal/method"
 	"synoptic/internal/plan"
@@ -46,6 +47,7 @@ type Classifier struct {
 	Key    cookie.Key
 	Match
 	packet wire.Packet
+	answer validate.Answer
 }
 
 // Classify judges one packet. The Reply is valid iff the outcome is Valid; its
@@ -61,8 +63,8 @@ func (c *Classifier) Classify(data []byte, r *Reply) Outcome {
 			return Foreign
 		}
 		verdict, ok := c.Method.Segment(&p.TCP, c.Key.Of(target, source))
-		r.Verdict, r.ReasonIP, r.Window = verdict, netip.Addr{}, p.TCP.Window
-		return c.reply(r, target, source, ok)
+		r.Verdict, r.ReasonIP, r.Window, r.TTL = verdict, netip.Addr{}, p.TCP.Window, p.TTL
+		return c.reply(r, target, source.Port(), ok)
 
 	case wire.ICMPError:
 		source := netip.AddrPortFrom(p.QuoteSrc, p.TCP.SrcPort)
@@ -72,13 +74,32 @@ func (c *Classifier) Classify(data []byte, r *Reply) Outcome {
 		if !c.ours(source) || p.Dst != source.Addr() || !says {
 			return Foreign
 		}
-		r.Verdict, r.ReasonIP, r.Window = verdict, netip.Addr{}, 0
+		r.Verdict, r.ReasonIP, r.Window, r.TTL = verdict, netip.Addr{}, 0, p.TTL
 		if p.Src != target.Addr() {
 			r.ReasonIP = p.Src
 		}
-		return c.reply(r, target, source, p.TCP.Seq == c.Key.Of(target, source))
+		return c.reply(r, target, source.Port(), p.TCP.Seq == c.Key.Of(target, source))
 	}
 	return Foreign
+}
+
+// Recorded judges, as Classify does a packet, the record of one whose cookie the
+// kernel's validator has found right: what is left is the plan, and what the
+// method's table makes of the answer.
+func (c *Classifier) Recorded(record []byte, r *Reply) Outcome {
+	a := &c.answer
+	if !a.Decode(record) {
+		return Foreign
+	}
+	verdict, ok := c.Method.Segment(&a.TCP, 0) // its numbers count from the cookie
+	if a.ICMPError {
+		verdict, ok = method.ICMP(a.Target.Addr().Is6(), a.ICMPType, a.ICMPCode)
+	}
+	r.Verdict, r.ReasonIP, r.Window, r.TTL = verdict, netip.Addr{}, a.TCP.Window, a.TTL
+	if a.From != a.Target.Addr() {
+		r.ReasonIP = a.From
+	}
+	return c.reply(r, a.Target, a.Source, ok)
 }
 
 // answers tells whether a stack answers a probe with these flags: RST, or SYN
@@ -92,7 +113,8 @@ func (c *Classifier) ours(ap netip.AddrPort) bool {
 	return ap.Port()-c.Port < c.Ports && (ap.Addr() == c.Source4 || ap.Addr() == c.Source6)
 }
 
-func (c *Classifier) reply(r *Reply, target, source netip.AddrPort, cookieOK bool) Outcome {
+// reply completes what is known of an answer to a probe from a source port.
+func (c *Classifier) reply(r *Reply, target netip.AddrPort, source uint16, cookieOK bool) Outcome {
 	pos, ok := c.Plan.Position(target)
 	if !ok {
 		return OutOfPlan
@@ -100,7 +122,7 @@ func (c *Classifier) reply(r *Reply, target, source netip.AddrPort, cookieOK boo
 	if !cookieOK {
 		return BadCookie
 	}
-	r.Pos, r.Target, r.TTL = pos, target, c.packet.TTL
-	r.Try, r.RTT = int(source.Port()-c.Port), 0
+	r.Pos, r.Target = pos, target
+	r.Try, r.RTT = int(source-c.Port), 0
 	return Valid
 }

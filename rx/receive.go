@@ -8,6 +8,9 @@
 //	  and asks the method's table what it means             (classify.go)
 //	4 valid replies go on in batches; the rest is counted
 //
+// Or the kernel decodes the packet and checks its cookie, too, and the receiver
+// reads records of those that are answers (kernel.go).
+//
 // The receiver is one goroutine for each source, and never waits for the
 // transmit side.
 // Nothing allocates per packet: batches are reused.
@@ -47,15 +50,28 @@ const (
 // that packets are stamped with have been set back.
 const drainTime = 5 * time.Second
 
-// Stats counts received packets: Received is the sum of the others.
+// Stats counts received packets: Received is the sum of the others. Of a Judging
+// source, what is foreign to the scan is not among them.
 type Stats struct {
 	Received, Valid, BadCookie, OutOfPlan, Foreign uint64
+	Duplicate                                      uint64 // answers that a Judging source had just heard, and no others
 }
 
-// Input is a source and who judges its packets.
+// Input is a source and who judges its packets; those of a Judging source have
+// only the last part of that before them.
 type Input struct {
 	Source Source
 	Class  *Classifier
+}
+
+// Judging is a Source that has judged packets up to the plan: it yields only
+// answers with the right cookie, as records for Classifier.Recorded.
+type Judging interface {
+	Source
+	// Judged returns how many packets it did not yield since it was opened: those
+	// with a bad cookie, and answers that it had yielded a moment ago. It is safe
+	// beside Read.
+	Judged() (badCookie, duplicate uint64, err error)
 }
 
 // Receiver reads sources and yields the replies in them.
@@ -90,15 +106,27 @@ func (r *Receiver) Replies() <-chan []Reply { return r.full }
 // Release gives a batch back.
 func (r *Receiver) Release(batch []Reply) { r.free <- batch[:0] }
 
-// Stats returns the counts so far; safe at any time.
+// Stats returns the counts so far; safe as long as the sources are open.
 func (r *Receiver) Stats() Stats {
-	return Stats{
+	s := Stats{
 		Received:  r.received.Load(),
 		Valid:     r.counts[Valid].Load(),
 		BadCookie: r.counts[BadCookie].Load(),
 		OutOfPlan: r.counts[OutOfPlan].Load(),
 		Foreign:   r.counts[Foreign].Load(),
 	}
+	for _, in := range r.inputs {
+		if judging, ok := in.Source.(Judging); ok {
+			badCookie, duplicate, err := judging.Judged()
+			if err != nil {
+				continue // it has been closed
+			}
+			s.BadCookie += badCookie
+			s.Duplicate += duplicate
+			s.Received += badCookie + duplicate
+		}
+	}
+	return s
 }
 
 // Seen returns a time before which no answer arrived that is not in Replies, or
@@ -138,6 +166,10 @@ func (r *Receiver) Run(ctx context.Context) error {
 
 // read receives from one source, and notes up to which time.
 func (r *Receiver) read(ctx context.Context, in Input, seen *atomic.Int64) error {
+	judge := in.Class.Classify
+	if _, ok := in.Source.(Judging); ok {
+		judge = in.Class.Recorded
+	}
 	batch := <-r.free
 	ended := ctx.Done()
 	var until time.Time // when ctx ended, or zero
@@ -151,7 +183,7 @@ func (r *Receiver) read(ctx context.Context, in Input, seen *atomic.Int64) error
 		idle := errors.Is(err, ErrIdle)
 		last := !until.IsZero() && (idle || at.After(until) || time.Since(until) > drainTime)
 		if err == nil && !last {
-			batch = r.take(in.Class, batch, data, at)
+			batch = r.take(judge, batch, data, at)
 		}
 		if len(batch) > 0 && (err != nil || last || len(batch) == batchLen || at.UnixNano()-batch[0].Time > int64(batchTime)) {
 			r.full <- batch
@@ -173,11 +205,11 @@ func (r *Receiver) read(ctx context.Context, in Input, seen *atomic.Int64) error
 }
 
 // take counts a packet and appends what it answers.
-func (r *Receiver) take(class *Classifier, batch []Reply, data []byte, at time.Time) []Reply {
+func (r *Receiver) take(judge func([]byte, *Reply) Outcome, batch []Reply, data []byte, at time.Time) []Reply {
 	r.received.Add(1)
 	batch = batch[:len(batch)+1]
 	reply := &batch[len(batch)-1]
-	outcome := class.Classify(data, reply)
+	outcome := judge(data, reply)
 	r.counts[outcome].Add(1)
 	if outcome != Valid {
 		return batch[:len(batch)-1]

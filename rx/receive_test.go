@@ -67,6 +67,31 @@ func TestReceiverCountsEveryPacketOnce(t *testing.T) {
 	}
 }
 
+// judged is a Judging source of no records.
+type judged struct{ script }
+
+func (judged) Judged() (badCookie, duplicate uint64, err error) { return 7, 11, nil }
+
+// What a source has judged itself is in the counts, and what it yields is taken
+// for records, never for packets.
+func TestJudgingSourcesAreCounted(t *testing.T) {
+	source, plain := &judged{}, &script{packets: [][]byte{samples()[0].bytes}}
+	for _, s := range samples() {
+		source.packets = append(source.packets, s.bytes)
+	}
+	n := uint64(len(source.packets))
+	want := Stats{Received: n + 1 + 7 + 11, Valid: 1, BadCookie: 7, Duplicate: 11, Foreign: n}
+	r := New(Input{source, classifier(t, method.ByName("syn"))}, Input{plain, classifier(t, method.ByName("syn"))})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // the backlog is read all the same
+	if err := r.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.Stats(); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}
+
 func TestReceiverReportsABrokenSource(t *testing.T) {
 	broken := errors.New("broken")
 	r := New(Input{&script{err: broken}, classifier(t, method.ByName("syn"))})

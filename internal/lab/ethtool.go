@@ -53,6 +53,12 @@ func (n *Namespace) setFeature(device string, command uint32, on bool) error {
 	return nil
 }
 
+// SetGRO turns GRO of a device on or off. Without it, and without an XDP program, a
+// veth device takes no frames that its peer sends by XDP (veth_xdp_xmit).
+func (n *Namespace) SetGRO(device string, on bool) error {
+	return n.setFeature(device, ethtoolSetGRO, on)
+}
+
 // deviceStats returns the driver's statistics, `ethtool -S`.
 func (n *Namespace) deviceStats(device string) (map[string]uint64, error) {
 	const most = 512

@@ -137,7 +137,7 @@ func (s *Scan) books() Books {
 	b.Sent.Refused += sent.Refused
 	b.Sent.Unreachable += sent.Unreachable
 	b.Sent.Generated = b.Sent.Sent + b.Sent.Refused
-	b.Received.Valid += s.entered.Load()
+	b.Received.Valid += s.entered.Load() + received.Duplicate
 	b.Received.BadCookie += received.BadCookie
 	b.Received.OutOfPlan += received.OutOfPlan
 	b.Received.Foreign += received.Foreign
@@ -146,7 +146,7 @@ func (s *Scan) books() Books {
 	b.Lost.Ring += lost.Ring
 	b.Lost.Kernel += lost.Kernel
 	b.Lost.Device += lost.Device
-	b.Duplicates += s.duplicates.Load()
+	b.Duplicates += s.duplicates.Load() + received.Duplicate
 	b.Strays += s.strays.Load()
 	b.Repeated += s.repeated.Load()
 	b.FirstTry += s.firstTry.Load()

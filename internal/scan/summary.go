@@ -179,7 +179,7 @@ func (s *Scan) summary(interrupted bool) (Summary, error) {
 	if entered := s.entered.Load(); received.Valid != entered {
 		return sum, fmt.Errorf("the books do not balance: %d answers received, %d entered", received.Valid, entered)
 	}
-	if total := received.Valid + received.BadCookie + received.OutOfPlan + received.Foreign; received.Received != total {
+	if total := received.Valid + received.Duplicate + received.BadCookie + received.OutOfPlan + received.Foreign; received.Received != total {
 		return sum, fmt.Errorf("the books do not balance: %d packets received, %d accounted for", received.Received, total)
 	}
 	return sum, nil

@@ -1,0 +1,99 @@
+package validate
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Mode is where in a device's receive path the program stands.
+type Mode string
+
+const (
+	Auto    Mode = "auto"    // native; generic where the driver cannot, and on veth
+	Native  Mode = "native"  // in the driver
+	Generic Mode = "generic" // after the kernel has made a packet of the frame
+)
+
+var (
+	// ErrOccupied is returned by Attach when another XDP program holds the
+	// device. It is left alone.
+	ErrOccupied = errors.New("another XDP program is attached there and was left alone")
+	// ErrNoEthernet is returned by Attach for a device without Ethernet
+	// headers, as tunnels are.
+	ErrNoEthernet = errors.New("it has no Ethernet headers, which the validator reads")
+)
+
+// Attach puts the program on a device of the calling thread's network namespace
+// and returns the mode that it runs in. It is taken away by Close, or by the
+// end of the process, however that comes. Many drivers stop for a moment to
+// take a program in native mode: attach before the first probe is sent.
+//
+// In native mode the reset of a veth device reaches its peer only if that polls,
+// which it does with GRO on or with an XDP program of its own (veth_xdp_xmit),
+// and is lost otherwise, without a word. So Auto takes generic mode there. Native
+// resets go out with XDP_REDIRECT, to the device that the SYN+ACK came from: one
+// sent with XDP_TX would wait in the ring of a peer that has only GRO until
+// something else wakes it (veth_xdp_flush, seen on Linux 6.18).
+func (v *Validator) Attach(ifindex int, mode Mode) (Mode, error) {
+	dev, err := netlink.LinkByIndex(ifindex)
+	if err != nil {
+		return "", fmt.Errorf("attach the validator: device %d: %w", ifindex, err)
+	}
+	mode, err = v.attach(dev, mode)
+	if err != nil {
+		return "", fmt.Errorf("attach the validator to %q: %w", dev.Attrs().Name, err)
+	}
+	return mode, nil
+}
+
+func (v *Validator) attach(dev netlink.Link, mode Mode) (Mode, error) {
+	switch mode {
+	case Auto, Native, Generic:
+	default:
+		return "", fmt.Errorf("mode %q is none of auto, native, generic", string(mode))
+	}
+	if v.link != nil {
+		return "", errors.New("it is attached already")
+	}
+	switch dev.Attrs().EncapType {
+	case "ether", "loopback":
+	default:
+		return "", ErrNoEthernet
+	}
+	if mode == Auto && dev.Type() == "veth" {
+		mode = Generic
+	}
+	if mode != Auto {
+		return mode, v.attachAs(dev, mode)
+	}
+	err := v.attachAs(dev, Native)
+	if err == nil || errors.Is(err, unix.EPERM) {
+		return Native, err
+	}
+	return Generic, v.attachAs(dev, Generic)
+}
+
+func (v *Validator) attachAs(dev netlink.Link, mode Mode) error {
+	if err := v.objects.Redirect.Set(mode == Native && dev.Type() == "veth"); err != nil {
+		return err
+	}
+	flags := link.XDPDriverMode
+	if mode == Generic {
+		flags = link.XDPGenericMode
+	}
+	l, err := link.AttachXDP(link.XDPOptions{Interface: dev.Attrs().Index, Program: v.objects.Validate, Flags: flags})
+	switch {
+	case mode == Native && errors.Is(err, unix.EOPNOTSUPP):
+		return fmt.Errorf("its driver has no native mode: use mode generic: %w", err)
+	case errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EEXIST):
+		return ErrOccupied
+	case err != nil:
+		return fmt.Errorf("in %s mode: %w", mode, err)
+	}
+	v.link = l
+	return nil
+}
