@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -78,6 +79,7 @@ type sweep struct {
 	retries      int
 	repairs      int
 	rate         float64
+	path         Pathway
 }
 
 // inLab runs a sweep against the responder and compares everything.
@@ -95,7 +97,8 @@ func inLab(t *testing.T, l *lab.Lab, sw sweep) Summary {
 	if err != nil {
 		t.Fatal(err)
 	}
-	network, err := Dial(t.Context(), Options{Routes: routes, SourcePort: port, Ports: uint16(Ports(sw.retries, sw.repairs)), Senders: sw.senders})
+	network, err := Dial(t.Context(), Options{Routes: routes, SourcePort: port, Ports: uint16(Ports(sw.retries, sw.repairs)), Senders: sw.senders,
+		Kernel: Kernel{Path: sw.path, Plan: p, Method: m, Seed: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,9 +114,14 @@ func inLab(t *testing.T, l *lab.Lab, sw sweep) Summary {
 	}
 	runtime.ReadMemStats(&after)
 	t.Logf("%.0f packets/s, %+v", sum.Rate, sum)
-	// Buffers, timers of the pacer and the ledger's pages grow; packets cost none.
-	if n := after.Mallocs - before.Mallocs; n > (sum.Sent+sum.Received)/200 {
-		t.Errorf("%d allocations for %d packets", n, sum.Sent+sum.Received)
+	if got := Pathway(sum.Paths.Transmit); got != cmp.Or(sw.path, PacketPath) {
+		t.Errorf("probes took path %q", got)
+	}
+	// The ledger's pages, canaries and what is looked at by the clock take memory;
+	// packets take none, and neither do spans.
+	ticks := uint64(sum.Elapsed / samplePause.Seconds())
+	if n, most := after.Mallocs-before.Mallocs, (sum.Sent+sum.Received)/400+60*ticks; n > most {
+		t.Errorf("%d allocations for %d packets in %d ticks, want at most %d", n, sum.Sent+sum.Received, ticks, most)
 	}
 
 	responder, err := l.Responder.Config()
@@ -179,14 +187,16 @@ func TestSweepFindsExactlyTheTruth(t *testing.T) {
 	} {
 		for _, name := range truth.methods {
 			for family, words := range map[string]string{"ipv4": "10.0.0.0/15", "ipv6": "fd00:10::/111"} {
-				t.Run(fmt.Sprintf("%s/%s/%s", truth.name, name, family), func(t *testing.T) {
-					cfg := standard
-					truth.change(&cfg)
-					if err := l.Responder.Configure(cfg); err != nil {
-						t.Fatal(err)
-					}
-					inLab(t, l, sweep{words: words, ports: "1-16", method: name, senders: 1})
-				})
+				for _, path := range []Pathway{PacketPath, KernelPath} {
+					t.Run(fmt.Sprintf("%s/%s/%s/%s", path, truth.name, name, family), func(t *testing.T) {
+						cfg := standard
+						truth.change(&cfg)
+						if err := l.Responder.Configure(cfg); err != nil {
+							t.Fatal(err)
+						}
+						inLab(t, l, sweep{words: words, ports: "1-16", method: name, senders: 1, path: path})
+					})
+				}
 			}
 		}
 	}
