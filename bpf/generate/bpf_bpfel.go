@@ -68,10 +68,18 @@ type bpfSlot struct {
 	Built      uint64
 	Sent       uint64
 	Dropped    uint64
-	Listed     uint32
+	What       bpfWhat
 	SourcePort uint32
 	Lost       [64]uint64
 }
+
+type bpfWhat uint32
+
+const (
+	bpfWhatCONSECUTIVE bpfWhat = 0
+	bpfWhatLISTED      bpfWhat = 1
+	bpfWhatGIVEN       bpfWhat = 2
+)
 
 // Names of all BPF objects in the ELF.
 //

@@ -38,6 +38,9 @@ func (t *Tally) Slow() *ebpf.Program { return t.objects.SlowTally }
 // Sink returns a program that does no more than to drop and count all frames.
 func (t *Tally) Sink() *ebpf.Program { return t.objects.Sink }
 
+// Pass returns a program that leaves all frames to the system.
+func (t *Tally) Pass() *ebpf.Program { return t.objects.Pass }
+
 // Sunk returns how many those were.
 func (t *Tally) Sunk() (n uint64, err error) {
 	err = t.objects.Sunk.Get(&n)

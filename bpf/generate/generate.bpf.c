@@ -29,7 +29,7 @@ static __always_inline int take(struct slot *s, __u64 *pos)
 	if (next >= s->end)
 		return 0;
 	s->next = next + 1;
-	if (s->listed) {
+	if (s->what == LISTED) {
 		__u32 place = slot_number * RUN_POSITIONS + next;
 		__u64 *listed = bpf_map_lookup_elem(&pending, &place);
 
@@ -99,7 +99,9 @@ int generate(struct xdp_md *ctx)
 	struct slot *s = bpf_map_lookup_elem(&slots, &number);
 	__u64 pos;
 
-	if (!s || !take(s, &pos) || !write_probe(ctx, pos, s->source_port))
+	if (!s || !take(s, &pos))
+		return XDP_DROP;
+	if (s->what != GIVEN && !write_probe(ctx, pos, s->source_port))
 		return XDP_DROP;
 	if (!s->task)
 		s->task = bpf_get_current_task();
