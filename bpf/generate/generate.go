@@ -99,8 +99,9 @@ func load(cfg Config) (_ *Generator, err error) {
 	if err := t.assign(spec, &cfg); err != nil {
 		return nil, err
 	}
-	// Not zeros, so that a byte which the program forgets to write does not look right.
-	g := &Generator{config: cfg, frame: bytes.Repeat([]byte{0xa5}, t.frameLen)}
+	// Longer than any frame: see cut in generate.bpf.c. And not zeros, so that a byte
+	// which the program forgets to write does not look right.
+	g := &Generator{config: cfg, frame: bytes.Repeat([]byte{0xa5}, t.frameLen+4)}
 	defer func() {
 		if err != nil {
 			g.Close()

@@ -19,6 +19,7 @@ const (
 	labMapCounts     = "counts"
 	labProgBare      = "bare"
 	labProgPass      = "pass"
+	labProgShorten   = "shorten"
 	labProgShuffle   = "shuffle"
 	labProgSink      = "sink"
 	labProgSlowTally = "slow_tally"
@@ -72,6 +73,7 @@ type labSpecs struct {
 type labProgramSpecs struct {
 	Bare      *ebpf.ProgramSpec `ebpf:"bare"`
 	Pass      *ebpf.ProgramSpec `ebpf:"pass"`
+	Shorten   *ebpf.ProgramSpec `ebpf:"shorten"`
 	Shuffle   *ebpf.ProgramSpec `ebpf:"shuffle"`
 	Sink      *ebpf.ProgramSpec `ebpf:"sink"`
 	SlowTally *ebpf.ProgramSpec `ebpf:"slow_tally"`
@@ -138,6 +140,7 @@ type labVariables struct {
 type labPrograms struct {
 	Bare      *ebpf.Program `ebpf:"bare"`
 	Pass      *ebpf.Program `ebpf:"pass"`
+	Shorten   *ebpf.Program `ebpf:"shorten"`
 	Shuffle   *ebpf.Program `ebpf:"shuffle"`
 	Sink      *ebpf.Program `ebpf:"sink"`
 	SlowTally *ebpf.Program `ebpf:"slow_tally"`
@@ -148,6 +151,7 @@ func (p *labPrograms) Close() error {
 	return _LabClose(
 		p.Bare,
 		p.Pass,
+		p.Shorten,
 		p.Shuffle,
 		p.Sink,
 		p.SlowTally,

@@ -136,7 +136,6 @@ struct {
  */
 const volatile __u32 slot_number;
 const volatile __u32 device;         /* where frames go, by ifindex */
-const volatile __u32 frame_len;      /* with which a run begins: the longer family's */
 const volatile __u32 cookie_in_ack;
 const volatile struct permute order;
 const volatile __u64 shard_count;    /* position p is at p*count + first of the whole scan */

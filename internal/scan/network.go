@@ -103,9 +103,6 @@ func Dial(ctx context.Context, o Options) (_ *Network, err error) {
 			Match: rx.Match{Source4: link.Source4, Source6: link.Source6, Port: o.SourcePort, Ports: o.Ports, Link: headers[link.Kind].received},
 			index: link.Index,
 		}
-		if err := n.listen(&way, link, &o); err != nil {
-			return nil, err
-		}
 		n.Ways = append(n.Ways, way) // from here on Close knows it
 		if slices.ContainsFunc(n.Ways[:i], func(w Way) bool { return w.index == link.Index }) {
 			continue // an interface's drops count once
@@ -137,7 +134,7 @@ func Dial(ctx context.Context, o Options) (_ *Network, err error) {
 	if err = n.resolver.gateways(ctx); err != nil {
 		return nil, err
 	}
-	return n, n.generate(&o)
+	return n, n.open(&o)
 }
 
 // headers are those in front of IP, by kind of link. On lo a received frame has
@@ -181,7 +178,9 @@ func (n *Network) Close() error {
 		all = append(all, c)
 	}
 	for _, w := range n.Ways {
-		all = append(all, w.Source)
+		if w.Source != nil {
+			all = append(all, w.Source)
+		}
 		if w.Drops != nil {
 			all = append(all, w.Drops)
 		}

@@ -81,10 +81,41 @@ func (n *Network) Paths() Paths {
 // Notes says why the kernel path is not used, where it was to be.
 func (n *Network) Notes() []string { return n.notes }
 
+// open opens what answers are heard by, and loads the generator if the probes can be
+// made in the kernel. Gateways are known.
+func (n *Network) open(o *Options) error {
+	g, sendErr := n.generator(o)
+	if g != nil {
+		n.kernel, n.slots = g, max(o.Senders, 1)
+		sendErr = g.Check()
+	}
+	for i := range n.Ways {
+		if err := n.listen(&n.Ways[i], &o.Routes.Links[i], g != nil && sendErr == nil, o); err != nil {
+			return err
+		}
+	}
+	if g != nil && sendErr != nil {
+		// Some drivers send frames of XDP only while a program is attached, as now.
+		sendErr = g.Check()
+	}
+	if sendErr == nil {
+		return nil
+	}
+	if g != nil {
+		n.kernel = nil
+		sendErr = errors.Join(fmt.Errorf("%s: %w", o.Routes.Links[0].Name, sendErr), g.Close())
+	}
+	if beyond := generate.Unsupported(""); errors.As(sendErr, &beyond) {
+		n.notes = append(n.notes, "probes are made by the program and not in the kernel: "+string(beyond))
+		return nil
+	}
+	return n.instead("probes are made by the program", sendErr, &o.Kernel)
+}
+
 // listen opens what answers are heard by on a link: the validator, or a socket.
-func (n *Network) listen(way *Way, link *netif.Link, o *Options) (err error) {
+func (n *Network) listen(way *Way, link *netif.Link, xdpBeyond bool, o *Options) (err error) {
 	if o.Kernel.wanted(o.Probes) {
-		if way.Source, way.heard, err = o.Kernel.validator(link, way.Match); err == nil {
+		if way.Source, way.heard, err = o.Kernel.validator(link, way.Match, xdpBeyond); err == nil {
 			return nil
 		}
 		if err := n.instead("answers are judged by the program", err, &o.Kernel); err != nil {
@@ -99,8 +130,10 @@ func (n *Network) listen(way *Way, link *netif.Link, o *Options) (err error) {
 // packets have routes instead.
 var errNoHeader = errors.New("it is no Ethernet device")
 
-// validator attaches the validator to a link's device.
-func (k *Kernel) validator(link *netif.Link, match rx.Match) (rx.Source, string, error) {
+// validator attaches the validator to a link's device. xdpBeyond says that the
+// device sends frames of XDP: then what is at the far end of a veth takes resets in
+// native mode, too.
+func (k *Kernel) validator(link *netif.Link, match rx.Match, xdpBeyond bool) (rx.Source, string, error) {
 	if link.Kind != netif.Ethernet {
 		return nil, "", fmt.Errorf("on %s: %w", link.Name, errNoHeader)
 	}
@@ -111,33 +144,25 @@ func (k *Kernel) validator(link *netif.Link, match rx.Match) (rx.Source, string,
 	if err != nil {
 		return nil, "", err
 	}
-	mode, err := v.Attach(link.Index, validate.Auto)
+	mode, err := validate.Mode(""), errors.ErrUnsupported
+	if xdpBeyond {
+		mode, err = v.Attach(link.Index, validate.Native)
+	}
+	if err != nil {
+		mode, err = v.Attach(link.Index, validate.Auto)
+	}
 	if err != nil {
 		return nil, "", errors.Join(err, v.Close())
 	}
 	return rx.NewKernel(v), fmt.Sprintf("%s (%s)", KernelPath, mode), nil
 }
 
-// generate loads the generator, if the probes can be made in the kernel.
-func (n *Network) generate(o *Options) error {
-	k := &o.Kernel
-	if !k.wanted(o.Probes) {
-		return nil
-	}
-	g, err := n.generator(o)
-	if err == nil {
-		n.kernel, n.slots = g, max(o.Senders, 1)
-		return nil
-	}
-	if beyond := generate.Unsupported(""); errors.As(err, &beyond) {
-		n.notes = append(n.notes, "probes are made by the program and not in the kernel: "+string(beyond))
-		return nil
-	}
-	return n.instead("probes are made by the program", err, k)
-}
-
+// generator loads the generator. Both results are nil if it is not wanted.
 func (n *Network) generator(o *Options) (*generate.Generator, error) {
 	k := &o.Kernel
+	if !k.wanted(o.Probes) {
+		return nil, nil
+	}
 	link := &o.Routes.Links[0]
 	switch {
 	case len(o.Routes.Links) > 1:
@@ -171,14 +196,7 @@ func (n *Network) generator(o *Options) (*generate.Generator, error) {
 			cfg.Frame6 = frame
 		}
 	}
-	g, err := generate.New(cfg)
-	if err != nil {
-		return nil, err
-	}
-	if err := g.Check(); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", link.Name, err), g.Close())
-	}
-	return g, nil
+	return generate.New(cfg)
 }
 
 // instead notes what is done instead of the kernel path, or says that it cannot be
