@@ -22,7 +22,8 @@ const (
 	// PacketPath is by packet sockets: it works on every device.
 	PacketPath Pathway = "packet"
 	// KernelPath has probes made and answers judged by programs in the kernel
-	// (bpf/generate, bpf/validate), or is an error.
+	// (bpf/generate, bpf/validate), or is an error. Of plans that are beyond the
+	// generator's bounds only the answers go that way.
 	KernelPath Pathway = "kernel"
 	// AutoPath is KernelPath as far as it can be had and pays.
 	AutoPath Pathway = "auto"
@@ -78,51 +79,66 @@ func (n *Network) Paths() Paths {
 	return p
 }
 
-// Notes says why the kernel path is not used, where it was to be.
-func (n *Network) Notes() []string { return n.notes }
+// Note says why the kernel path is not used where it was to be, in one line; "": it is.
+// Where neither half of it can be had, the reason is the first one's.
+func (n *Network) Note() string {
+	switch {
+	case n.unjudged == nil && n.unmade == nil:
+		return ""
+	case n.unmade == nil:
+		return "answers are judged by the program and not in the kernel: " + n.unjudged.Error()
+	case n.unjudged == nil:
+		return "probes are made by the program and not in the kernel: " + n.unmade.Error()
+	}
+	return "probes are made and answers judged by the program and not in the kernel: " + n.unjudged.Error()
+}
 
 // open opens what answers are heard by, and loads the generator if the probes can be
 // made in the kernel. Gateways are known.
 func (n *Network) open(o *Options) error {
-	g, sendErr := n.generator(o)
+	if !o.Kernel.wanted(o.Probes) {
+		for i := range n.Ways {
+			if err := n.Ways[i].listen(&o.Routes.Links[i], o); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	g, probes := n.generator(o)
 	if g != nil {
-		n.kernel, n.slots = g, max(o.Senders, 1)
-		sendErr = g.Check()
+		n.kernel, n.slots = g, max(o.Senders, 1) // from here on Close knows it
+		probes = g.Check()
 	}
 	for i := range n.Ways {
-		if err := n.listen(&n.Ways[i], &o.Routes.Links[i], g != nil && sendErr == nil, o); err != nil {
-			return err
+		w, link := &n.Ways[i], &o.Routes.Links[i]
+		if err := o.Kernel.validate(w, link, g != nil && probes == nil); err != nil {
+			n.unjudged = cmp.Or(n.unjudged, err)
+			if err := w.listen(link, o); err != nil {
+				return err
+			}
 		}
 	}
-	if g != nil && sendErr != nil {
+	if g != nil && probes != nil {
 		// Some drivers send frames of XDP only while a program is attached, as now.
-		sendErr = g.Check()
+		if probes = g.Check(); probes != nil {
+			n.kernel = nil
+			probes = errors.Join(fmt.Errorf("on %s: %w", o.Routes.Links[0].Name, probes), g.Close())
+		}
 	}
-	if sendErr == nil {
-		return nil
+	beyond := generate.Unsupported("")
+	if n.unmade = probes; errors.As(probes, &beyond) {
+		n.unmade = errors.New(string(beyond))
+		probes = nil // no fault of the device: the packet path takes over
 	}
-	if g != nil {
-		n.kernel = nil
-		sendErr = errors.Join(fmt.Errorf("%s: %w", o.Routes.Links[0].Name, sendErr), g.Close())
+	if why := cmp.Or(n.unjudged, probes); why != nil && o.Kernel.Path == KernelPath {
+		return fmt.Errorf("the kernel path cannot be used: %w: choose --path packet, or see synscan doctor", why)
 	}
-	if beyond := generate.Unsupported(""); errors.As(sendErr, &beyond) {
-		n.notes = append(n.notes, "probes are made by the program and not in the kernel: "+string(beyond))
-		return nil
-	}
-	return n.instead("probes are made by the program", sendErr, &o.Kernel)
+	return nil
 }
 
-// listen opens what answers are heard by on a link: the validator, or a socket.
-func (n *Network) listen(way *Way, link *netif.Link, xdpBeyond bool, o *Options) (err error) {
-	if o.Kernel.wanted(o.Probes) {
-		if way.Source, way.heard, err = o.Kernel.validator(link, way.Match, xdpBeyond); err == nil {
-			return nil
-		}
-		if err := n.instead("answers are judged by the program", err, &o.Kernel); err != nil {
-			return err
-		}
-	}
-	way.Source, err = o.openSource(link, way.Match)
+// listen opens a socket to hear answers by.
+func (w *Way) listen(link *netif.Link, o *Options) (err error) {
+	w.Source, err = o.openSource(link, w.Match)
 	return err
 }
 
@@ -130,19 +146,19 @@ func (n *Network) listen(way *Way, link *netif.Link, xdpBeyond bool, o *Options)
 // packets have routes instead.
 var errNoHeader = errors.New("it is no Ethernet device")
 
-// validator attaches the validator to a link's device. xdpBeyond says that the
-// device sends frames of XDP: then what is at the far end of a veth takes resets in
-// native mode, too.
-func (k *Kernel) validator(link *netif.Link, match rx.Match, xdpBeyond bool) (rx.Source, string, error) {
+// validate has answers judged by the validator, attached to the way's device. xdpBeyond
+// says that the device sends frames of XDP: then what is at the far end of a veth takes
+// resets in native mode, too.
+func (k *Kernel) validate(w *Way, link *netif.Link, xdpBeyond bool) error {
 	if link.Kind != netif.Ethernet {
-		return nil, "", fmt.Errorf("on %s: %w", link.Name, errNoHeader)
+		return fmt.Errorf("on %s: %w", link.Name, errNoHeader)
 	}
 	v, err := validate.New(validate.Config{
-		Method: k.Method, Key: cookie.NewKey(k.Seed), Source4: match.Source4, Source6: match.Source6,
-		Port: match.Port, Ports: match.Ports, NoReset: k.NoReset,
+		Method: k.Method, Key: cookie.NewKey(k.Seed), Source4: w.Match.Source4, Source6: w.Match.Source6,
+		Port: w.Port, Ports: w.Ports, NoReset: k.NoReset,
 	})
 	if err != nil {
-		return nil, "", err
+		return err
 	}
 	mode, err := validate.Mode(""), errors.ErrUnsupported
 	if xdpBeyond {
@@ -152,18 +168,15 @@ func (k *Kernel) validator(link *netif.Link, match rx.Match, xdpBeyond bool) (rx
 		mode, err = v.Attach(link.Index, validate.Auto)
 	}
 	if err != nil {
-		return nil, "", errors.Join(err, v.Close())
+		return errors.Join(err, v.Close())
 	}
-	return rx.NewKernel(v), fmt.Sprintf("%s (%s)", KernelPath, mode), nil
+	w.Source, w.heard = rx.NewKernel(v), fmt.Sprintf("%s (%s)", KernelPath, mode)
+	return nil
 }
 
-// generator loads the generator. Both results are nil if it is not wanted.
+// generator loads the generator.
 func (n *Network) generator(o *Options) (*generate.Generator, error) {
-	k := &o.Kernel
-	if !k.wanted(o.Probes) {
-		return nil, nil
-	}
-	link := &o.Routes.Links[0]
+	k, link := &o.Kernel, &o.Routes.Links[0]
 	switch {
 	case len(o.Routes.Links) > 1:
 		return nil, generate.Unsupported("targets are reached in more than one way")
@@ -197,14 +210,4 @@ func (n *Network) generator(o *Options) (*generate.Generator, error) {
 		}
 	}
 	return generate.New(cfg)
-}
-
-// instead notes what is done instead of the kernel path, or says that it cannot be
-// had where it must be.
-func (n *Network) instead(what string, err error, k *Kernel) error {
-	if k.Path == KernelPath {
-		return fmt.Errorf("the kernel path cannot be used: %w: choose --path packet, or see synscan doctor", err)
-	}
-	n.notes = append(n.notes, what+" and not in the kernel: "+err.Error())
-	return nil
 }
