@@ -296,7 +296,7 @@ func (a *app) dial(scope *scope) (prober, *netif.Routes, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, note := range network.Notes() {
+	if note := network.Note(); note != "" {
 		a.say.note(note)
 	}
 	if paths := network.Paths(); a.opt.noReset && paths.Receive == string(scan.PacketPath) {

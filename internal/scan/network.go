@@ -35,7 +35,10 @@ type Network struct {
 	resolver *resolver           // nil: every link address is known
 	kernel   *generate.Generator // nil: the Conns send
 	slots    int                 // of it
-	notes    []string
+
+	// Why the kernel does not do what it was to: judge the answers of a way, make
+	// the probes.
+	unjudged, unmade error
 }
 
 // Way is one interface of a Network.

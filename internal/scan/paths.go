@@ -22,7 +22,8 @@ const (
 	// PacketPath is by packet sockets: it works on every device.
 	PacketPath Pathway = "packet"
 	// KernelPath has probes made and answers judged by programs in the kernel
-	// (bpf/generate, bpf/validate), or is an error.
+	// (bpf/generate, bpf/validate), or is an error. Of plans that are beyond the
+	// generator's bounds only the answers go that way.
 	KernelPath Pathway = "kernel"
 	// AutoPath is KernelPath as far as it can be had and pays.
 	AutoPath Pathway = "auto"
@@ -78,8 +79,19 @@ func (n *Network) Paths() Paths {
 	return p
 }
 
-// Notes says why the kernel path is not used, where it was to be.
-func (n *Network) Notes() []string { return n.notes }
+// Note says why the kernel path is not used where it was to be, in one line; "": it is.
+// Where neither half of it can be had, the reason is the first one's.
+func (n *Network) Note() string {
+	switch {
+	case n.unjudged == nil && n.unmade == nil:
+		return ""
+	case n.unmade == nil:
+		return "answers are judged by the program and not in the kernel: " + n.unjudged.Error()
+	case n.unjudged == nil:
+		return "probes are made by the program and not in the kernel: " + n.unmade.Error()
+	}
+	return "probes are made and answers judged by the program and not in the kernel: " + n.unjudged.Error()
+}
 
 // listen opens what answers are heard by on a link: the validator, or a socket.
 func (n *Network) listen(way *Way, link *netif.Link, o *Options) (err error) {
@@ -87,9 +99,10 @@ func (n *Network) listen(way *Way, link *netif.Link, o *Options) (err error) {
 		if way.Source, way.heard, err = o.Kernel.validator(link, way.Match); err == nil {
 			return nil
 		}
-		if err := n.instead("answers are judged by the program", err, &o.Kernel); err != nil {
-			return err
+		if o.Kernel.Path == KernelPath {
+			return unusable(err)
 		}
+		n.unjudged = cmp.Or(n.unjudged, err)
 	}
 	way.Source, err = o.openSource(link, way.Match)
 	return err
@@ -129,11 +142,15 @@ func (n *Network) generate(o *Options) error {
 		n.kernel, n.slots = g, max(o.Senders, 1)
 		return nil
 	}
-	if beyond := generate.Unsupported(""); errors.As(err, &beyond) {
-		n.notes = append(n.notes, "probes are made by the program and not in the kernel: "+string(beyond))
-		return nil
+	beyond := generate.Unsupported("")
+	switch {
+	case errors.As(err, &beyond):
+		err = errors.New(string(beyond))
+	case k.Path == KernelPath:
+		return unusable(err)
 	}
-	return n.instead("probes are made by the program", err, k)
+	n.unmade = err
+	return nil
 }
 
 func (n *Network) generator(o *Options) (*generate.Generator, error) {
@@ -181,12 +198,7 @@ func (n *Network) generator(o *Options) (*generate.Generator, error) {
 	return g, nil
 }
 
-// instead notes what is done instead of the kernel path, or says that it cannot be
-// had where it must be.
-func (n *Network) instead(what string, err error, k *Kernel) error {
-	if k.Path == KernelPath {
-		return fmt.Errorf("the kernel path cannot be used: %w: choose --path packet, or see synscan doctor", err)
-	}
-	n.notes = append(n.notes, what+" and not in the kernel: "+err.Error())
-	return nil
+// unusable is the error of a kernel path that must be had and cannot.
+func unusable(err error) error {
+	return fmt.Errorf("the kernel path cannot be used: %w: choose --path packet, or see synscan doctor", err)
 }
