@@ -757,3 +757,47 @@ func TestOneCPUIsEnough(t *testing.T) {
 		t.Errorf("the responder saw %d probes, the summary says %d", counted.TCP[wire.SYN], s.sent)
 	}
 }
+
+// Until the first probe leaves, the kernel path takes so much longer than the packet
+// path: for what is loaded, verified, attached and tried before.
+func TestTheKernelPathBeginsSoon(t *testing.T) {
+	l := openLab(t, nil)
+	const runs, most = 9, 150 * time.Millisecond
+	took := map[string][]time.Duration{}
+	for range runs {
+		for _, path := range []string{"kernel", "packet"} {
+			before, err := l.Responder.Counters()
+			if err != nil {
+				t.Fatal(err)
+			}
+			start := time.Now()
+			p := begin(t, l, t.TempDir(), nil, "--path", path, "-p80", "--retries", "0", "--wait", "100ms", "10.0.0.1", "-v")
+			for {
+				c, err := l.Responder.Counters()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if c.TCP[wire.SYN] > before.TCP[wire.SYN] {
+					break
+				}
+				if time.Since(start) > 10*time.Second {
+					t.Fatal("no probe within 10 s")
+				}
+				time.Sleep(200 * time.Microsecond)
+			}
+			took[path] = append(took[path], time.Since(start))
+			if stderr := p.ends(exitDone); !strings.Contains(stderr, "path of probes: "+path) {
+				t.Fatal(stderr)
+			}
+		}
+	}
+	for _, times := range took {
+		slices.Sort(times)
+	}
+	t.Logf("%v", took)
+	kernel, packet := took["kernel"][runs/2], took["packet"][runs/2]
+	t.Logf("the first probe leaves after %v, on the packet path after %v", kernel, packet)
+	if kernel-packet > most {
+		t.Errorf("that is %v more, want at most %v", kernel-packet, most)
+	}
+}
