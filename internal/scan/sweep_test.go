@@ -215,28 +215,35 @@ func TestFourShardsProbeEveryEndpointOnce(t *testing.T) {
 	cfg.LoseShare, cfg.LoseTries = respond.Whole, 1
 	l := lab.New(t, lab.Config{Here: true, Respond: &cfg})
 	whole := newPlan(t, "1-5", "10.0.0.0/16")
-	probed := func(want uint64) {
-		t.Helper()
-		counters, err := l.Responder.Counters()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := counters.TCP[wire.SYN]; got != want {
-			t.Errorf("the responder saw %d probes, want %d", got, want)
-		}
-	}
-	for i := range uint64(4) {
-		p, err := plan.New(whole.Targets(), whole.Ports(), 1, plan.Shard{Index: i + 1, Count: 4})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, sum := overSockets(t, p, "syn", 0); sum.Open > 0 || sum.Sent != whole.Len()/4 {
-			t.Errorf("shard %d: %d probes, %d of endpoints probed before", i+1, sum.Sent, sum.Open)
-		}
-	}
-	probed(whole.Len())
-	// The check can fail: a second pass is answered throughout.
-	if _, sum := overSockets(t, whole, "syn", 0); sum.Open != whole.Len() {
-		t.Errorf("a second pass found %d of %d", sum.Open, whole.Len())
+	for _, path := range []Pathway{PacketPath, KernelPath} {
+		t.Run(string(path), func(t *testing.T) {
+			if err := l.Responder.Reset(); err != nil {
+				t.Fatal(err)
+			}
+			probed := func(want uint64) {
+				t.Helper()
+				counters, err := l.Responder.Counters()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := counters.TCP[wire.SYN]; got != want {
+					t.Errorf("the responder saw %d probes, want %d", got, want)
+				}
+			}
+			for i := range uint64(4) {
+				p, err := plan.New(whole.Targets(), whole.Ports(), 1, plan.Shard{Index: i + 1, Count: 4})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, sum := by(t, path, p); sum.Open > 0 || sum.Sent != whole.Len()/4 {
+					t.Errorf("shard %d: %d probes, %d of endpoints probed before", i+1, sum.Sent, sum.Open)
+				}
+			}
+			probed(whole.Len())
+			// The check can fail: a second pass is answered throughout.
+			if _, sum := by(t, path, whole); sum.Open != whole.Len() {
+				t.Errorf("a second pass found %d of %d", sum.Open, whole.Len())
+			}
+		})
 	}
 }
