@@ -93,6 +93,9 @@ func (a *app) newSaver(s *scope, plan *recipe) (*saver, error) {
 	if v.file = a.held; err == nil && v.file == nil {
 		v.file, err = checkpoint.Hold(v.path)
 	}
+	if err == nil && !v.chosen && a.resumed == nil {
+		err = checkReplaced(v.path)
+	}
 	if err != nil {
 		if !v.chosen {
 			return nil, err
@@ -101,6 +104,15 @@ func (a *app) newSaver(s *scope, plan *recipe) (*saver, error) {
 		return nil, nil
 	}
 	return v, nil
+}
+
+// checkReplaced refuses a file for which nobody could have a scan again.
+func checkReplaced(path string) error {
+	old := save{recipe: new(recipe)}
+	if _, err := checkpoint.Read(path, &old); err == nil && !old.Done {
+		return fmt.Errorf("checkpoint %s: it is that of another scan, which is not finished: go on with that by --resume, or remove the file", path)
+	}
+	return nil // there is none, or nothing that is worth keeping
 }
 
 // checkpointName is where a checkpoint goes that nobody has named: beside the first
