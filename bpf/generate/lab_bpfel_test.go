@@ -8,24 +8,37 @@ import (
 	_ "embed"
 	"fmt"
 	"io"
+	"structs"
 
 	"github.com/cilium/ebpf"
 )
+
+type labDifference struct {
+	_        structs.HostLayout
+	Target   uint32
+	Seq      uint32
+	IpCheck  uint16
+	TcpCheck uint16
+	Pad      uint32
+}
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	labMapCounts     = "counts"
-	labProgBare      = "bare"
-	labProgPass      = "pass"
-	labProgShuffle   = "shuffle"
-	labProgSink      = "sink"
-	labProgSlowTally = "slow_tally"
-	labProgTally     = "tally"
-	labVarBareDevice = "bare_device"
-	labVarBareFrame  = "bare_frame"
-	labVarSunk       = "sunk"
+	labMapCounts      = "counts"
+	labMapDifferences = "differences"
+	labProgBare       = "bare"
+	labProgPass       = "pass"
+	labProgReplay     = "replay"
+	labProgShuffle    = "shuffle"
+	labProgSink       = "sink"
+	labProgSlowTally  = "slow_tally"
+	labProgTally      = "tally"
+	labVarBareDevice  = "bare_device"
+	labVarBareFrame   = "bare_frame"
+	labVarReplayed    = "replayed"
+	labVarSunk        = "sunk"
 )
 
 // loadLab returns the embedded CollectionSpec for lab.
@@ -72,6 +85,7 @@ type labSpecs struct {
 type labProgramSpecs struct {
 	Bare      *ebpf.ProgramSpec `ebpf:"bare"`
 	Pass      *ebpf.ProgramSpec `ebpf:"pass"`
+	Replay    *ebpf.ProgramSpec `ebpf:"replay"`
 	Shuffle   *ebpf.ProgramSpec `ebpf:"shuffle"`
 	Sink      *ebpf.ProgramSpec `ebpf:"sink"`
 	SlowTally *ebpf.ProgramSpec `ebpf:"slow_tally"`
@@ -82,7 +96,8 @@ type labProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type labMapSpecs struct {
-	Counts *ebpf.MapSpec `ebpf:"counts"`
+	Counts      *ebpf.MapSpec `ebpf:"counts"`
+	Differences *ebpf.MapSpec `ebpf:"differences"`
 }
 
 // labVariableSpecs contains global variables before they are loaded into the kernel.
@@ -91,6 +106,7 @@ type labMapSpecs struct {
 type labVariableSpecs struct {
 	BareDevice *ebpf.VariableSpec `ebpf:"bare_device"`
 	BareFrame  *ebpf.VariableSpec `ebpf:"bare_frame"`
+	Replayed   *ebpf.VariableSpec `ebpf:"replayed"`
 	Sunk       *ebpf.VariableSpec `ebpf:"sunk"`
 }
 
@@ -114,12 +130,14 @@ func (o *labObjects) Close() error {
 //
 // It can be passed to loadLabObjects or ebpf.CollectionSpec.LoadAndAssign.
 type labMaps struct {
-	Counts *ebpf.Map `ebpf:"counts"`
+	Counts      *ebpf.Map `ebpf:"counts"`
+	Differences *ebpf.Map `ebpf:"differences"`
 }
 
 func (m *labMaps) Close() error {
 	return _LabClose(
 		m.Counts,
+		m.Differences,
 	)
 }
 
@@ -129,6 +147,7 @@ func (m *labMaps) Close() error {
 type labVariables struct {
 	BareDevice *ebpf.Variable `ebpf:"bare_device"`
 	BareFrame  *ebpf.Variable `ebpf:"bare_frame"`
+	Replayed   *ebpf.Variable `ebpf:"replayed"`
 	Sunk       *ebpf.Variable `ebpf:"sunk"`
 }
 
@@ -138,6 +157,7 @@ type labVariables struct {
 type labPrograms struct {
 	Bare      *ebpf.Program `ebpf:"bare"`
 	Pass      *ebpf.Program `ebpf:"pass"`
+	Replay    *ebpf.Program `ebpf:"replay"`
 	Shuffle   *ebpf.Program `ebpf:"shuffle"`
 	Sink      *ebpf.Program `ebpf:"sink"`
 	SlowTally *ebpf.Program `ebpf:"slow_tally"`
@@ -148,6 +168,7 @@ func (p *labPrograms) Close() error {
 	return _LabClose(
 		p.Bare,
 		p.Pass,
+		p.Replay,
 		p.Shuffle,
 		p.Sink,
 		p.SlowTally,
