@@ -15,11 +15,13 @@ func (g *Generator) Program(slot int) *ebpf.Program { return g.slots[slot].prog 
 // Begin gives slot 0 positions to build frames of by its program, sending none.
 func (g *Generator) Begin(span *plan.Span, size int) error { return g.begin(0, span, 0, size) }
 
+// Next builds the next of them.
+func (g *Generator) Next(dst []byte) ([]byte, error) { return g.buildNext(dst) }
+
 // Built returns how many frames slot 0 has built since.
 func (g *Generator) Built() (uint64, error) {
-	s := &g.slots[0].state
-	err := g.objects.Slots.Lookup(uint32(0), s)
-	return s.Built, err
+	err := g.read(0)
+	return g.slots[0].state.Built, err
 }
 
 // Tally is an XDP program that counts frames by their IPv4 target: the last 4 bits

@@ -29,7 +29,8 @@ __noinline int shuffle_one(struct xdp_md *ctx, __u32 i)
 
 	if ((void *)(s + 1) > end || (void *)(index + 1) > end)
 		return 0;
-	return permute_shuffle(&s->order, *index, index);
+	*index = permute_walk(&s->order, permute_cell_at(&s->order, *index));
+	return *index <= s->order.last;
 }
 
 /* bpf/include/permute.bpf.h by itself, for any n. */
