@@ -41,6 +41,12 @@ type bpfPermute struct {
 	Keys [4]uint64
 }
 
+type bpfPermuteCell struct {
+	_   structs.HostLayout
+	Row uint64
+	Col uint64
+}
+
 type bpfRange4 struct {
 	_     structs.HostLayout
 	Lo    uint32
@@ -61,11 +67,16 @@ type bpfSiphashKey struct {
 }
 
 type bpfSlot struct {
-	_          structs.HostLayout
-	Next       uint64
-	End        uint64
+	_     structs.HostLayout
+	Built uint64
+	Size  uint64
+	At    struct {
+		_   structs.HostLayout
+		Row uint64
+		Col uint64
+	}
+	Index      uint64
 	Task       uint64
-	Built      uint64
 	Sent       uint64
 	Dropped    uint64
 	What       bpfWhat
@@ -108,6 +119,7 @@ const (
 	bpfVarShardCount  = "shard_count"
 	bpfVarShardFirst  = "shard_first"
 	bpfVarSlotNumber  = "slot_number"
+	bpfVarStride      = "stride"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -187,6 +199,7 @@ type bpfVariableSpecs struct {
 	ShardCount  *ebpf.VariableSpec `ebpf:"shard_count"`
 	ShardFirst  *ebpf.VariableSpec `ebpf:"shard_first"`
 	SlotNumber  *ebpf.VariableSpec `ebpf:"slot_number"`
+	Stride      *ebpf.VariableSpec `ebpf:"stride"`
 }
 
 // bpfObjects contains all objects after they have been loaded into the kernel.
@@ -249,6 +262,7 @@ type bpfVariables struct {
 	ShardCount  *ebpf.Variable `ebpf:"shard_count"`
 	ShardFirst  *ebpf.Variable `ebpf:"shard_first"`
 	SlotNumber  *ebpf.Variable `ebpf:"slot_number"`
+	Stride      *ebpf.Variable `ebpf:"stride"`
 }
 
 // bpfPrograms contains all programs after they have been loaded into the kernel.

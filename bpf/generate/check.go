@@ -69,14 +69,14 @@ func (g *Generator) check() error {
 		template = g.config.Frame6
 	}
 	s := &g.slots[0]
-	s.state = bpfSlot{End: 1, What: bpfWhatGIVEN}
-	if err := g.objects.Slots.Put(uint32(0), &s.state); err != nil {
+	s.state = bpfSlot{Size: 1, What: bpfWhatGIVEN}
+	if err := g.write(0); err != nil {
 		return err
 	}
 	if err := g.run(0, nobodys([6]byte(template[6:12])), 1); err != nil {
 		return err
 	}
-	if err := g.objects.Slots.Lookup(uint32(0), &s.state); err != nil {
+	if err := g.read(0); err != nil {
 		return err
 	}
 	if s.state.Sent != 1 {

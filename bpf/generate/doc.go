@@ -12,8 +12,8 @@
 //
 // What it promises:
 //
-//   - Each position of a span has one frame, whatever signals come: the next position
-//     is in a map, and not the number of the run, which the library begins again.
+//   - Each position of a span has one frame, whatever signals come: how far it is, is in
+//     a map, and not the number of the run, which the library begins again.
 //   - No address outside of the plan's targets has one, as there is no other way to
 //     an address than its rank.
 //   - What the device did not take is known by position. It takes up to 16 frames at

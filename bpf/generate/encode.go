@@ -195,6 +195,7 @@ func (t *tables) assign(spec *ebpf.CollectionSpec, cfg *Config) error {
 		v.Order.Set(bpfPermute{Last: order.Len().Sub64(1).Lo, A: a, B: b, Keys: order.Keys()}),
 		v.ShardCount.Set(shard.Count),
 		v.ShardFirst.Set(shard.Index-1),
+		v.Stride.Set([2]uint64{shard.Count / a, shard.Count % a}),
 		v.Addresses4.Set(t.addresses4),
 		v.PortCount.Set(uint32(len(t.ports))),
 		v.PortFirst.Set(uint32(t.first)),

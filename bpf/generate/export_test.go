@@ -1,6 +1,9 @@
 package generate
 
 import (
+	"encoding/binary"
+	"errors"
+
 	"github.com/cilium/ebpf"
 
 	"synoptic/internal/plan"
@@ -12,11 +15,13 @@ func (g *Generator) Program(slot int) *ebpf.Program { return g.slots[slot].prog 
 // Begin gives slot 0 positions to build frames of by its program, sending none.
 func (g *Generator) Begin(span *plan.Span, size int) error { return g.begin(0, span, 0, size) }
 
+// Next builds the next of them.
+func (g *Generator) Next(dst []byte) ([]byte, error) { return g.buildNext(dst) }
+
 // Built returns how many frames slot 0 has built since.
 func (g *Generator) Built() (uint64, error) {
-	s := &g.slots[0].state
-	err := g.objects.Slots.Lookup(uint32(0), s)
-	return s.Built, err
+	err := g.read(0)
+	return g.slots[0].state.Built, err
 }
 
 // Tally is an XDP program that counts frames by their IPv4 target: the last 4 bits
@@ -53,6 +58,46 @@ func (t *Tally) Sunk() (n uint64, err error) {
 // Bare returns the program of the barest loop: one frame of 58 bytes, the same each
 // time, to a device. Where the generator's is, keeps Park.
 func Bare(device int, frame []byte) (*ebpf.Program, error) {
+	spec, err := bare(device, frame)
+	if err != nil {
+		return nil, err
+	}
+	var o struct {
+		Bare *ebpf.Program `ebpf:"bare"`
+	}
+	return o.Bare, spec.LoadAndAssign(&o, nil)
+}
+
+// Replayed is how many frames Replay takes.
+const Replayed = 65536
+
+// Replay is Bare with as many probes over IPv4 to one port, one after the other, again
+// and again.
+func Replay(device int, frames [][]byte) (*ebpf.Program, error) {
+	spec, err := bare(device, frames[0])
+	if err != nil {
+		return nil, err
+	}
+	var o struct {
+		Replay      *ebpf.Program `ebpf:"replay"`
+		Differences *ebpf.Map     `ebpf:"differences"`
+	}
+	if err := spec.LoadAndAssign(&o, nil); err != nil {
+		return nil, err
+	}
+	defer o.Differences.Close()
+	values := make([]labDifference, len(frames))
+	for i, f := range frames {
+		values[i] = labDifference{
+			Target: binary.NativeEndian.Uint32(f[30:]), Seq: binary.NativeEndian.Uint32(f[38:]),
+			IpCheck: binary.NativeEndian.Uint16(f[24:]), TcpCheck: binary.NativeEndian.Uint16(f[50:]),
+		}
+	}
+	return o.Replay, fill(o.Differences, values)
+}
+
+// bare prepares the programs that send a frame, or such as are like it.
+func bare(device int, frame []byte) (*ebpf.CollectionSpec, error) {
 	spec, err := loadLab()
 	if err != nil {
 		return nil, err
@@ -65,16 +110,7 @@ func Bare(device int, frame []byte) (*ebpf.Program, error) {
 	for i, b := range frame {
 		words[i/8] |= uint64(b) << (i % 8 * 8)
 	}
-	if err := v.BareFrame.Set(words); err != nil {
-		return nil, err
-	}
-	if err := v.BareDevice.Set(uint32(device)); err != nil {
-		return nil, err
-	}
-	var o struct {
-		Bare *ebpf.Program `ebpf:"bare"`
-	}
-	return o.Bare, spec.LoadAndAssign(&o, nil)
+	return spec, errors.Join(v.BareFrame.Set(words), v.BareDevice.Set(uint32(device)))
 }
 
 // Counts returns how often each target had a frame.

@@ -184,6 +184,54 @@ func TestAMillionFramesAreTheFramers(t *testing.T) {
 	compare(t, rnd, s.plan(t, seed), method.Table[rnd.IntN(len(method.Table))], seed, 1_000_000)
 }
 
+// A run goes on from one position to the next without a division, by the stride of the
+// shard, and looks one ahead: the frames of runs are the framer's in their order, for
+// strides that are less than a row, a row, and many, and for lists.
+func TestRunsGoFromPositionToPosition(t *testing.T) {
+	rnd := random(t)
+	for _, c := range []struct {
+		targets, ports string
+		shards         []uint64
+	}{
+		{"10.0.0.0/20", "80", []uint64{1, 2, 63, 64, 65, 100, 4095, 4096}}, // 64 columns
+		{"10.0.0.0/20 10.1.0.0-10.1.0.7", "80-83,90", []uint64{1, 3, 143, 144}},
+		{"10.0.0.0/24 fd00::/117", "22,443", []uint64{1, 5, 1000}},
+		{"fd00::/64", "80", []uint64{1, 1<<32 - 1, 1 << 32, 1<<32 + 1, 1<<63 - 1}},
+		{"10.0.0.1", "80,81,82", []uint64{1, 2, 3}},
+	} {
+		for _, count := range c.shards {
+			seed := rnd.Uint64()
+			s := scenario{targets: c.targets, ports: c.ports, shard: plan.Shard{Index: 1 + rnd.Uint64N(count), Count: count}}
+			p := s.plan(t, seed)
+			f := framer(t, p, method.Table[rnd.IntN(len(method.Table))], seed)
+			g := load(t, config(f, 1, 1))
+			last := plan.Span{From: p.Len() - min(p.Len(), 300), To: p.Len()}
+			some := plan.Span{From: rnd.Uint64N(p.Len()), Try: 1}
+			some.To = min(some.From+300, p.Len())
+			list := plan.Span{Listed: true, Try: 2}
+			for range 300 {
+				list.Pending = append(list.Pending, rnd.Uint64N(p.Len()))
+			}
+			for _, span := range []plan.Span{last, some, list} {
+				if err := g.Begin(&span, span.Len()); err != nil {
+					t.Fatal(err)
+				}
+				want, room := make([]byte, tx.FrameCap), make([]byte, 256)
+				for i := range span.Len() {
+					n, _, _ := f.Build(want, span.At(i), span.Try)
+					if got, err := g.Next(room); err != nil || !bytes.Equal(got, want[:n]) {
+						t.Fatalf("%+v, seed %d, %d from position %d on: %v\n got %x\nwant %x", s, seed, i, span.At(0), err, got, want[:n])
+					}
+				}
+				if got, err := g.Next(room); err == nil {
+					t.Fatalf("%+v: a frame beyond the span: %x", s, got)
+				}
+			}
+			g.Close()
+		}
+	}
+}
+
 // compare builds frames of first, last and random positions by both.
 func compare(t *testing.T, rnd *rand.Rand, p *plan.Plan, m *method.Method, seed uint64, frames int) {
 	t.Helper()

@@ -3,13 +3,14 @@
 /* The transmit half of a scan in the kernel: an XDP program that makes the probes
  * it then sends.
  *
- *   run -> the slot's next position, or nothing left
- *       -> index in the whole scan -> permutation -> address rank, port rank
- *       -> address, port -> cookie -> the whole frame -> the device's queue
+ *   run -> the slot's next index, or nothing left
+ *       -> address rank, port rank -> address, port -> the frame
+ *       -> cookie, and meanwhile the permutation of the position after this
+ *       -> the device's queue
  *   queue to device -> xmit: how many the device took
  *
- * BPF_PROG_RUN with live frames runs it on pages of its own. The next position is
- * in the slot and not the number of the run, because a run that a signal interrupts
+ * BPF_PROG_RUN with live frames runs it on pages of its own. What comes next is in the
+ * slot and not told by the number of the run, because a run that a signal interrupts
  * begins again.
  */
 #include <linux/bpf.h>
@@ -21,35 +22,50 @@
 #include "probe.bpf.h"
 #include "target.bpf.h"
 
-/* Takes the slot's next position. */
-static __always_inline int take(struct slot *s, __u64 *pos)
+/* A function of its own, so that the verifier goes through its loop once, and not on
+ * from each of its turns.
+ */
+__noinline __u64 walk(__u64 row, __u64 col)
 {
-	__u64 next = s->next;
+	struct permute_cell c = {row, col};
 
-	if (next >= s->end)
-		return 0;
-	s->next = next + 1;
+	return permute_walk(&order, c);
+}
+
+/* The cell of a slot's n-th position; they are asked for in their order. Consecutive
+ * ones are a stride apart. Beyond the last it is any.
+ */
+static __always_inline int cell(struct slot *s, __u64 nth, struct permute_cell *c)
+{
 	if (s->what == LISTED) {
-		__u32 place = slot_number * RUN_POSITIONS + next;
+		__u32 place = slot_number * RUN_POSITIONS + nth % RUN_POSITIONS;
 		__u64 *listed = bpf_map_lookup_elem(&pending, &place);
 
 		if (!listed)
 			return 0;
-		next = *listed;
+		*c = permute_cell_at(&order, *listed * shard_count + shard_first);
+		return 1;
 	}
-	*pos = next;
+	*c = s->at;
+	s->at.row += stride.row;
+	s->at.col += stride.col;
+	if (s->at.col >= order.a) {
+		s->at.col -= order.a;
+		s->at.row++;
+	}
 	return 1;
 }
 
-/* The index at a position of the whole scan; above order.last if there is none. A
- * function of its own, so that the verifier goes through its loop once, and not on
- * from each of its turns.
- */
-__noinline __u64 index_at(__u64 pos)
+/* Before the first frame of a run. */
+static __always_inline int begin(struct slot *s)
 {
-	__u64 index;
+	struct permute_cell first;
 
-	return permute_shuffle(&order, pos, &index) ? index : ~0ULL;
+	if (!cell(s, 0, &first))
+		return 0;
+	s->index = walk(first.row, first.col);
+	s->task = bpf_get_current_task();
+	return 1;
 }
 
 /* Makes a frame as long as it has to be. A live frame is longer at first, so that each
@@ -65,18 +81,19 @@ static __always_inline int cut(struct xdp_md *ctx, __u32 len)
 	return has == len || !bpf_xdp_adjust_tail(ctx, (int)(len - has));
 }
 
-/* Writes the frame of a position. */
-static __always_inline int write_probe(struct xdp_md *ctx, __u64 pos, __be16 source_port)
+/* Writes the frame of the slot's next index, and finds the one after that. */
+static __always_inline int write_probe(struct xdp_md *ctx, struct slot *s)
 {
-	__u64 index, rank;
-	__u32 nth = 0;
-	__be16 port;
+	__u64 index = s->index, rank = index;
+	__be16 port, source_port = s->source_port;
+	struct permute_cell next;
 	struct address a;
+	__u32 nth = 0;
 
-	index = index_at(pos * shard_count + shard_first);
+	if (!cell(s, s->built + 1, &next))
+		return 0;
 	if (index > order.last)
 		return 0;
-	rank = index;
 	if (port_count > 1) {
 		rank = index / port_count;
 		nth = index - rank * port_count;
@@ -93,14 +110,19 @@ static __always_inline int write_probe(struct xdp_md *ctx, __u64 pos, __be16 sou
 	if (family4.ranges && rank < addresses4) {
 		if (!target4(rank, &a))
 			return 0;
-		return cut(ctx, family4.len) && write_probe4(ctx, &a, port, source_port);
-	}
-	if (family6.ranges) {
+		if (!cut(ctx, family4.len) || !write_probe4(ctx, &a, port, source_port, &next))
+			return 0;
+	} else if (family6.ranges) {
 		if (!target6(rank - addresses4, &a))
 			return 0;
-		return cut(ctx, family6.len) && write_probe6(ctx, &a, port, source_port);
+		if (!cut(ctx, family6.len) || !write_probe6(ctx, &a, port, source_port, &next))
+			return 0;
+	} else {
+		return 0;
 	}
-	return 0;
+	index = permute_index(&order, &next);
+	s->index = index <= order.last ? index : walk(next.row, next.col);
+	return 1;
 }
 
 SEC("xdp")
@@ -108,14 +130,15 @@ int generate(struct xdp_md *ctx)
 {
 	__u32 number = slot_number, zero = 0, *working;
 	struct slot *s = bpf_map_lookup_elem(&slots, &number);
-	__u64 pos;
 
-	if (!s || !take(s, &pos))
+	if (!s || s->built >= s->size)
 		return XDP_DROP;
-	if (s->what != GIVEN && !write_probe(ctx, pos, s->source_port))
+	if (s->built == 0 && !begin(s))
 		return XDP_DROP;
-	if (!s->task)
-		s->task = bpf_get_current_task();
+	if (s->what != GIVEN && !write_probe(ctx, s)) {
+		s->size = s->built; /* the next is another position's */
+		return XDP_DROP;
+	}
 	working = bpf_map_lookup_elem(&at_work, &zero);
 	if (working)
 		*working = number;

@@ -55,6 +55,7 @@ type Generator struct {
 	config  Config
 	objects bpfObjects
 	slots   []slot
+	shared  *ebpf.Memory // the map of slots
 	trace   link.Link
 	parking *parking
 	frame   []byte // of the length with which a run begins
@@ -111,6 +112,9 @@ func load(cfg Config) (_ *Generator, err error) {
 		return nil, explain(err)
 	}
 	if err := t.fill(&g.objects.bpfMaps); err != nil {
+		return nil, err
+	}
+	if g.shared, err = g.objects.Slots.Memory(); err != nil {
 		return nil, err
 	}
 	g.slots = make([]slot, cfg.Slots)

@@ -8,25 +8,38 @@ import (
 	_ "embed"
 	"fmt"
 	"io"
+	"structs"
 
 	"github.com/cilium/ebpf"
 )
+
+type labDifference struct {
+	_        structs.HostLayout
+	Target   uint32
+	Seq      uint32
+	IpCheck  uint16
+	TcpCheck uint16
+	Pad      uint32
+}
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	labMapCounts     = "counts"
-	labProgBare      = "bare"
-	labProgPass      = "pass"
-	labProgShorten   = "shorten"
-	labProgShuffle   = "shuffle"
-	labProgSink      = "sink"
-	labProgSlowTally = "slow_tally"
-	labProgTally     = "tally"
-	labVarBareDevice = "bare_device"
-	labVarBareFrame  = "bare_frame"
-	labVarSunk       = "sunk"
+	labMapCounts      = "counts"
+	labMapDifferences = "differences"
+	labProgBare       = "bare"
+	labProgPass       = "pass"
+	labProgReplay     = "replay"
+	labProgShorten    = "shorten"
+	labProgShuffle    = "shuffle"
+	labProgSink       = "sink"
+	labProgSlowTally  = "slow_tally"
+	labProgTally      = "tally"
+	labVarBareDevice  = "bare_device"
+	labVarBareFrame   = "bare_frame"
+	labVarReplayed    = "replayed"
+	labVarSunk        = "sunk"
 )
 
 // loadLab returns the embedded CollectionSpec for lab.
@@ -73,6 +86,7 @@ type labSpecs struct {
 type labProgramSpecs struct {
 	Bare      *ebpf.ProgramSpec `ebpf:"bare"`
 	Pass      *ebpf.ProgramSpec `ebpf:"pass"`
+	Replay    *ebpf.ProgramSpec `ebpf:"replay"`
 	Shorten   *ebpf.ProgramSpec `ebpf:"shorten"`
 	Shuffle   *ebpf.ProgramSpec `ebpf:"shuffle"`
 	Sink      *ebpf.ProgramSpec `ebpf:"sink"`
@@ -84,7 +98,8 @@ type labProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type labMapSpecs struct {
-	Counts *ebpf.MapSpec `ebpf:"counts"`
+	Counts      *ebpf.MapSpec `ebpf:"counts"`
+	Differences *ebpf.MapSpec `ebpf:"differences"`
 }
 
 // labVariableSpecs contains global variables before they are loaded into the kernel.
@@ -93,6 +108,7 @@ type labMapSpecs struct {
 type labVariableSpecs struct {
 	BareDevice *ebpf.VariableSpec `ebpf:"bare_device"`
 	BareFrame  *ebpf.VariableSpec `ebpf:"bare_frame"`
+	Replayed   *ebpf.VariableSpec `ebpf:"replayed"`
 	Sunk       *ebpf.VariableSpec `ebpf:"sunk"`
 }
 
@@ -116,12 +132,14 @@ func (o *labObjects) Close() error {
 //
 // It can be passed to loadLabObjects or ebpf.CollectionSpec.LoadAndAssign.
 type labMaps struct {
-	Counts *ebpf.Map `ebpf:"counts"`
+	Counts      *ebpf.Map `ebpf:"counts"`
+	Differences *ebpf.Map `ebpf:"differences"`
 }
 
 func (m *labMaps) Close() error {
 	return _LabClose(
 		m.Counts,
+		m.Differences,
 	)
 }
 
@@ -131,6 +149,7 @@ func (m *labMaps) Close() error {
 type labVariables struct {
 	BareDevice *ebpf.Variable `ebpf:"bare_device"`
 	BareFrame  *ebpf.Variable `ebpf:"bare_frame"`
+	Replayed   *ebpf.Variable `ebpf:"replayed"`
 	Sunk       *ebpf.Variable `ebpf:"sunk"`
 }
 
@@ -140,6 +159,7 @@ type labVariables struct {
 type labPrograms struct {
 	Bare      *ebpf.Program `ebpf:"bare"`
 	Pass      *ebpf.Program `ebpf:"pass"`
+	Replay    *ebpf.Program `ebpf:"replay"`
 	Shorten   *ebpf.Program `ebpf:"shorten"`
 	Shuffle   *ebpf.Program `ebpf:"shuffle"`
 	Sink      *ebpf.Program `ebpf:"sink"`
@@ -151,6 +171,7 @@ func (p *labPrograms) Close() error {
 	return _LabClose(
 		p.Bare,
 		p.Pass,
+		p.Replay,
 		p.Shorten,
 		p.Shuffle,
 		p.Sink,

@@ -57,9 +57,10 @@ enum what {
  * before a run and reads it afterwards; in between it is its thread's only.
  */
 struct slot {
-	__u64 next, end;   /* positions or, if listed, places in the slot's list; one for each frame */
+	__u64 built, size; /* frames handed to the device's queue, and how many there are to be */
+	struct permute_cell at; /* of the position to come, if they are consecutive */
+	__u64 index;       /* that the next frame is for, found while the one before it was made */
 	__u64 task;        /* the thread; 0 before its first frame */
-	__u64 built;       /* frames handed to the device's queue */
 	__u64 sent;        /* frames that the device took */
 	__u64 dropped;     /* and that it did not take */
 	enum what what;
@@ -67,10 +68,13 @@ struct slot {
 	__u64 lost[RUN_POSITIONS / 64]; /* a bit for each of built: it was dropped */
 };
 
-/* By the slot's number. The loader gives it one entry for each slot. */
+/* By the slot's number. The loader gives it one entry for each slot; user space has
+ * it in its memory.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
 	__type(value, struct slot);
 } slots SEC(".maps");
@@ -140,6 +144,7 @@ const volatile __u32 cookie_in_ack;
 const volatile struct permute order;
 const volatile __u64 shard_count;    /* position p is at p*count + first of the whole scan */
 const volatile __u64 shard_first;
+const volatile struct permute_cell stride; /* count, in rows and columns */
 const volatile __u64 addresses4;     /* ranks below are IPv4 */
 const volatile __u32 port_count;
 const volatile __u32 port_first;     /* the ports if they have no gaps, from here; host order */

@@ -27,22 +27,39 @@ static __always_inline __u16 template16(const volatile struct family *f, __u32 o
 	return f->frame[offset / 8] >> (offset % 8 * 8);
 }
 
-static __always_inline __u32 cookie4(__be32 addr, __be16 port, __be16 source_port)
+/* The last rounds of a cookie and, among them, those that bring the next position's
+ * cell to its index: two chains of steps of which each needs the one before it, so that
+ * one alone leaves most of a processor idle. It works on both at once where they lie side
+ * by side, and clang would put one behind the other: the asm, which is no instruction,
+ * holds the rounds in their places.
+ */
+static __always_inline __u32 cookie_and_next(struct siphash s, struct permute_cell *next)
+{
+	_Pragma("unroll") for (int round = 0; round < PERMUTE_ROUNDS; round++) {
+		siphash_round(&s);
+		permute_round(&order, next, round);
+		if (round < PERMUTE_ROUNDS - 1)
+			asm volatile("" : "+r"(s.v0), "+r"(s.v1), "+r"(s.v2), "+r"(s.v3), "+r"(next->row), "+r"(next->col));
+	}
+	return siphash_sum(&s);
+}
+
+static __always_inline struct siphash cookie4(__be32 addr, __be16 port, __be16 source_port)
 {
 	struct siphash_key key = {cookie_key.k0, cookie_key.k1};
 	__be32 source = family4.source[0];
 
-	return cookie_hash(key, &addr, port, &source, source_port, false);
+	return cookie_words(key, &addr, port, &source, source_port, false);
 }
 
-static __always_inline __u32 cookie6(const struct address *a, __be16 port, __be16 source_port)
+static __always_inline struct siphash cookie6(const struct address *a, __be16 port, __be16 source_port)
 {
 	struct siphash_key key = {cookie_key.k0, cookie_key.k1};
 	__u64 first = family6.source[0], second = family6.source[1];
 	__be32 target[] = {a->high, a->high >> 32, a->low, a->low >> 32};
 	__be32 source[] = {first, first >> 32, second, second >> 32};
 
-	return cookie_hash(key, target, port, source, source_port, true);
+	return cookie_words(key, target, port, source, source_port, true);
 }
 
 /* The option and, with it, the end of the frame. */
@@ -74,7 +91,8 @@ static __always_inline void write_tcp(struct tcphdr *tcp, __u64 sum, __u32 cooki
 }
 
 /* Every byte is written each time: pages come back as the receiver left them. */
-static __always_inline int write_probe4(struct xdp_md *ctx, const struct address *a, __be16 port, __be16 source_port)
+static __always_inline int write_probe4(struct xdp_md *ctx, const struct address *a, __be16 port, __be16 source_port,
+					struct permute_cell *next)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct iphdr *ip = data + sizeof(struct ethhdr);
@@ -90,11 +108,13 @@ static __always_inline int write_probe4(struct xdp_md *ctx, const struct address
 		return 0;
 	ip->daddr = addr;
 	ip->check = ~checksum_fold(family4.ip_sum + (__u64)addr);
-	write_tcp((void *)(ip + 1), family4.tcp_sum + (__u64)addr, cookie4(addr, port, source_port), port, source_port);
+	write_tcp((void *)(ip + 1), family4.tcp_sum + (__u64)addr,
+		  cookie_and_next(cookie4(addr, port, source_port), next), port, source_port);
 	return 1;
 }
 
-static __always_inline int write_probe6(struct xdp_md *ctx, const struct address *a, __be16 port, __be16 source_port)
+static __always_inline int write_probe6(struct xdp_md *ctx, const struct address *a, __be16 port, __be16 source_port,
+					struct permute_cell *next)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct ipv6hdr *ip = data + sizeof(struct ethhdr);
@@ -112,7 +132,7 @@ static __always_inline int write_probe6(struct xdp_md *ctx, const struct address
 	((__u32 *)&ip->daddr)[2] = a->low;
 	((__u32 *)&ip->daddr)[3] = a->low >> 32;
 	sum += (a->high & 0xffffffff) + (a->high >> 32) + (a->low & 0xffffffff) + (a->low >> 32);
-	write_tcp((void *)(ip + 1), sum, cookie6(a, port, source_port), port, source_port);
+	write_tcp((void *)(ip + 1), sum, cookie_and_next(cookie6(a, port, source_port), next), port, source_port);
 	return 1;
 }
 

@@ -3,6 +3,7 @@ package generate
 import (
 	"errors"
 	"fmt"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 
@@ -62,18 +63,23 @@ func (g *Generator) Run(slot int, span *plan.Span) (r Result, err error) {
 // nowhere. Slot 0 may not be running.
 func (g *Generator) Build(dst []byte, pos uint64, try int) ([]byte, error) {
 	s := &g.slots[0]
-	s.state = bpfSlot{Next: pos, End: pos + 1, SourcePort: g.sourcePort(try)}
-	err := g.objects.Slots.Put(uint32(0), &s.state)
-	if err != nil {
+	s.state = bpfSlot{Size: 1, SourcePort: g.sourcePort(try)}
+	s.state.At.Row, s.state.At.Col = g.cell(pos)
+	if err := g.write(0); err != nil {
 		return nil, fmt.Errorf("build a probe: %w", err)
 	}
+	return g.buildNext(dst)
+}
+
+// buildNext writes the frame that is the next of slot 0's run.
+func (g *Generator) buildNext(dst []byte) ([]byte, error) {
 	o := ebpf.RunOptions{Data: g.frame, DataOut: dst[:cap(dst)]}
-	verdict, err := s.prog.Run(&o)
+	verdict, err := g.slots[0].prog.Run(&o)
 	if err != nil {
 		return nil, fmt.Errorf("build a probe: %w", err)
 	}
 	if verdict != xdpRedirect {
-		return nil, fmt.Errorf("build a probe: position %d has no frame", pos)
+		return nil, errors.New("build a probe: the position has no frame")
 	}
 	return o.DataOut, nil
 }
@@ -87,15 +93,42 @@ func (g *Generator) begin(slot int, span *plan.Span, i, size int) error {
 		panic("generate: position outside the plan")
 	}
 	s := &g.slots[slot]
-	s.state = bpfSlot{Next: span.From + uint64(i), SourcePort: g.sourcePort(span.Try)}
-	if span.Listed {
-		s.state.Next, s.state.What = 0, bpfWhatLISTED
+	s.state = bpfSlot{Size: uint64(size), SourcePort: g.sourcePort(span.Try)}
+	if !span.Listed {
+		s.state.At.Row, s.state.At.Col = g.cell(span.At(i))
+	} else {
+		s.state.What = bpfWhatLISTED
 		if _, err := g.objects.Pending.BatchUpdate(s.keys[:size], span.Pending[i:i+size], nil); err != nil {
 			return fmt.Errorf("write positions: %w", err)
 		}
 	}
-	s.state.End = s.state.Next + uint64(size)
-	return g.objects.Slots.Put(uint32(slot), &s.state)
+	return g.write(slot)
+}
+
+// write and read copy a slot's state to the program's memory and back.
+func (g *Generator) write(slot int) error {
+	_, err := g.shared.WriteAt(g.slots[slot].bytes(), int64(slot)*slotSize)
+	return err
+}
+
+func (g *Generator) read(slot int) error {
+	_, err := g.shared.ReadAt(g.slots[slot].bytes(), int64(slot)*slotSize)
+	return err
+}
+
+const slotSize = int64(unsafe.Sizeof(bpfSlot{})) // a multiple of 8, as it is in the map
+
+// bytes is the state as it lies in memory.
+func (s *slot) bytes() []byte {
+	return (*[slotSize]byte)(unsafe.Pointer(&s.state))[:]
+}
+
+// cell is where a position is on the rectangle of the scan's order.
+func (g *Generator) cell(pos uint64) (row, col uint64) {
+	shard, order := g.config.Plan.Shard(), g.config.Plan.Order()
+	columns, _ := order.Sides()
+	i := pos*shard.Count + shard.Index - 1
+	return i / columns, i % columns
 }
 
 // run has the program make so many frames on pages that are as data at first. The
@@ -112,7 +145,7 @@ func (g *Generator) run(slot int, data []byte, frames int) error {
 // end adds up what became of a run.
 func (g *Generator) end(slot int, span *plan.Span, r *Result) error {
 	s := &g.slots[slot]
-	if err := g.objects.Slots.Lookup(uint32(slot), &s.state); err != nil {
+	if err := g.read(slot); err != nil {
 		return err
 	}
 	first := r.Built

@@ -57,27 +57,54 @@ static __always_inline __u64 permute_add(__u64 x, __u64 y, __u64 m)
 	return less + m * negative;
 }
 
-/* The index at position i, which is at most last; false if a walk is not over
- * after PERMUTE_WALKS times. An index that lands in the excess has its column
- * and row already, so a walk divides only once.
+/* A place on the rectangle: that of a position and, at the end, that of its index. */
+struct permute_cell {
+	__u64 row, col;
+};
+
+/* One of the rounds that take a cell from its position to its index. round is a constant
+ * at each call.
  */
-static __always_inline int permute_shuffle(const volatile struct permute *p, __u64 i, __u64 *index)
+static __always_inline void permute_round(const volatile struct permute *p, struct permute_cell *c, int round)
 {
-	__u64 a = p->a, b = p->b, last = p->last;
-	__u64 row = i / a, col = i - row * a;
+	__u64 a = p->a, b = p->b, key = p->keys[round];
+
+	if (round % 2 == 0)
+		c->col = permute_add(c->col, permute_offset(key, c->row, a), a);
+	else
+		c->row = permute_add(c->row, permute_offset(key, c->col, b), b);
+}
+
+/* The index of a cell that has gone through all rounds; it may be in the excess. */
+static __always_inline __u64 permute_index(const volatile struct permute *p, const struct permute_cell *c)
+{
+	return c->row * p->a + c->col;
+}
+
+/* Goes on from the cell of a position, or of an index in the excess, to an index that
+ * is at most last; the result is above it if that takes more than PERMUTE_WALKS times.
+ */
+static __always_inline __u64 permute_walk(const volatile struct permute *p, struct permute_cell c)
+{
+	__u64 index = 0;
 
 	for (int walk = 0; walk < PERMUTE_WALKS; walk++) {
-		col = permute_add(col, permute_offset(p->keys[0], row, a), a);
-		row = permute_add(row, permute_offset(p->keys[1], col, b), b);
-		col = permute_add(col, permute_offset(p->keys[2], row, a), a);
-		row = permute_add(row, permute_offset(p->keys[3], col, b), b);
-		i = row * a + col;
-		if (i <= last) {
-			*index = i;
-			return 1;
-		}
+		_Pragma("unroll") for (int round = 0; round < PERMUTE_ROUNDS; round++)
+			permute_round(p, &c, round);
+		index = permute_index(p, &c);
+		if (index <= p->last)
+			break;
 	}
-	return 0;
+	return index;
+}
+
+/* The cell of position i: the only division. */
+static __always_inline struct permute_cell permute_cell_at(const volatile struct permute *p, __u64 i)
+{
+	struct permute_cell c = {.row = i / p->a};
+
+	c.col = i - c.row * p->a;
+	return c;
 }
 
 #endif

@@ -61,16 +61,29 @@ static __always_inline void siphash_word(struct siphash *s, __u64 word)
 	s->v0 ^= word;
 }
 
-/* rest holds the last len%8 bytes of the message, len is the whole length. */
-static __always_inline __u64 siphash_finish(struct siphash *s, __u64 rest, __u8 len)
+/* rest holds the last len%8 bytes of the message, len is the whole length. Four rounds
+ * are then still to come, and the sum.
+ */
+static __always_inline void siphash_end(struct siphash *s, __u64 rest, __u8 len)
 {
 	siphash_word(s, rest | ((__u64)len << 56));
 	s->v2 ^= 0xff;
-	siphash_round(s);
-	siphash_round(s);
-	siphash_round(s);
-	siphash_round(s);
+}
+
+static __always_inline __u64 siphash_sum(const struct siphash *s)
+{
 	return s->v0 ^ s->v1 ^ s->v2 ^ s->v3;
+}
+
+/* Both, with the rounds between them. */
+static __always_inline __u64 siphash_finish(struct siphash *s, __u64 rest, __u8 len)
+{
+	siphash_end(s, rest, len);
+	siphash_round(s);
+	siphash_round(s);
+	siphash_round(s);
+	siphash_round(s);
+	return siphash_sum(s);
 }
 
 #endif
