@@ -52,7 +52,7 @@ ci: lint build drift test ## what CI runs
 	$(GO) test -race ./tx ./rx ./internal/ledger ./internal/plan ./internal/wire ./internal/connect ./internal/output ./internal/checkpoint
 	$(GO) test -race ./cmd/synscan -skip 'KilledSweeps'
 	$(GO) test -race ./detector/sink ./detector/capture ./detector/twin -skip 'Kernel|Tcpdump'
-	$(GO) test -race ./internal/scan -skip 'InTheLab|Personalities|RealHosts|Loopback|FindsExactly|FourShards|Starved|Estimates|Bottleneck|NoNetworkGets'
+	$(GO) test -race ./internal/scan -skip 'InTheLab|AnswersAtFullSpeed|Personalities|RealHosts|Loopback|FindsExactly|FourShards|Starved|Estimates|Bottleneck|NoNetworkGets|TheRate|TheCeiling|MoreIsUsed|ALossAt|WhatIsNotSent|AnOverrun'
 	@scripts/need bench
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./...
 	$(MAKE) fuzz FUZZTIME=50000x

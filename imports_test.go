@@ -25,16 +25,16 @@ var mayImport = map[string][]string{
 	"internal/method":   {"internal/result", "internal/wire"},
 	"internal/plan":     {"internal/target", "internal/permute"},
 	"internal/output":   {"internal/result"},
-	"tx":                {"internal/plan", "internal/method", "internal/cookie", "internal/wire"},
+	"tx":                {"bpf/generate", "internal/plan", "internal/method", "internal/cookie", "internal/wire"},
 	"rx":                {"internal/plan", "internal/method", "internal/cookie", "internal/wire", "internal/result", "bpf/validate"},
 	"internal/scan": {"tx", "rx", "internal/ledger", "internal/plan", "internal/netif", "internal/result",
-		"internal/cookie", "internal/method", "internal/wire", "internal/estimate"},
+		"internal/cookie", "internal/method", "internal/wire", "internal/estimate", "bpf/generate", "bpf/validate"},
 	// The system's connections are another way to probe, which scan does not
 	// know: it implements scan's Prober, and Start takes scan's Config.
 	"internal/connect": {"internal/scan", "tx", "rx", "internal/plan", "internal/method", "internal/result", "internal/cookie"},
 	"bpf/respond":      {"internal/siphash", "internal/wire"},
 	// The programs are a plan's and a key's; what probes look like, tx says.
-	"bpf/generate":      {"internal/plan", "internal/cookie", "internal/wire"},
+	"bpf/generate":      {"internal/plan", "internal/target", "internal/cookie", "internal/wire"},
 	"bpf/validate":      {"internal/cookie", "internal/method", "internal/wire"},
 	"internal/lab":      {"bpf/respond", "internal/result"},
 	"internal/services": {},

@@ -18,16 +18,24 @@ import (
 	"synoptic/internal/lab"
 )
 
-const (
-	endpoints = 1 << 21
-	targets   = "10.0.0.0/11" // as many addresses, one port each: zmap 2 knows one port
-	patience  = 3 * time.Minute
+const patience = 3 * time.Minute
+
+// area is what is to be swept: one port of so many addresses, as zmap 2 knows only
+// one.
+type area struct {
+	targets   string
+	endpoints uint64
+}
+
+var (
+	standard = area{"10.0.0.0/11", 1 << 21}
+	large    = area{"10.0.0.0/9", 1 << 23}
 )
 
 // program is a scanner and how it is asked for the sweep.
 type program struct {
 	name string
-	args func(senders int, results string) []string
+	args func(senders int, targets, results string) []string
 	// lines returns how many endpoints a result file reports open.
 	lines func(results []byte) int
 	// hangs: the program may never end by itself (masscan 1.3.2), and is killed
@@ -36,16 +44,9 @@ type program struct {
 }
 
 var (
-	synscan = program{
-		name: synscanPath,
-		args: func(senders int, results string) []string {
-			return []string{"-sS", "-p80", "--rate", "max", "--senders", strconv.Itoa(senders), "--wait", "1", "-q", "-oD", results, targets}
-		},
-		lines: countLines,
-	}
 	zmap = program{
 		name: "zmap",
-		args: func(senders int, results string) []string {
+		args: func(senders int, targets, results string) []string {
 			return []string{"-p", "80", "--rate=0", "--sender-threads=" + strconv.Itoa(senders), "--cooldown-time=1", "--max-sendto-failures=1000000",
 				"-i", lab.ScannerDevice, "-S", lab.Scanner4.String(), "-G", lab.GateMAC.String(), "-b", os.DevNull,
 				"-q", "-v", "0", "-o", results, targets}
@@ -54,7 +55,7 @@ var (
 	}
 	masscan = program{
 		name: "masscan",
-		args: func(_ int, results string) []string {
+		args: func(_ int, targets, results string) []string {
 			return []string{targets, "-p80", "--rate", "100000000", "--wait", "1", "-e", lab.ScannerDevice, "--source-ip", lab.Scanner4.String(),
 				"--router-mac", lab.GateMAC.String(), "--source-port", "61000", "-oL", results}
 		},
@@ -62,6 +63,17 @@ var (
 		hangs: true,
 	}
 )
+
+// synscan returns ours, by a path.
+func synscan(path string) program {
+	return program{
+		name: synscanPath,
+		args: func(senders int, targets, results string) []string {
+			return []string{"-sS", "-p80", "--path", path, "--rate", "max", "--senders", strconv.Itoa(senders), "--wait", "1", "-q", "-oD", results, targets}
+		},
+		lines: countLines,
+	}
+}
 
 func countLines(b []byte) int { return bytes.Count(b, []byte("\n")) }
 
@@ -89,10 +101,10 @@ type outcome struct {
 }
 
 // sweep runs a program once in the lab.
-func sweep(t testing.TB, l *lab.Lab, p program, senders int) outcome {
+func sweep(t testing.TB, l *lab.Lab, p program, senders int, a area) outcome {
 	t.Helper()
 	results := filepath.Join(t.TempDir(), "results")
-	o := measure(t, l, p.hangs, p.name, p.args(senders, results)...)
+	o := measure(t, l, p.hangs, p.name, p.args(senders, a.targets, results)...)
 	b, err := os.ReadFile(results)
 	if err != nil {
 		t.Fatal(err)
@@ -166,46 +178,52 @@ func measure(t testing.TB, l *lab.Lab, hangs bool, name string, args ...string) 
 // BenchmarkSweepAgainst runs synscan and a peer in turn, one pair an iteration,
 // and reports the medians and the ratios of each pair's halves.
 func BenchmarkSweepAgainst(b *testing.B) {
-	for _, peer := range []program{zmap, masscan} {
-		for _, senders := range []int{1, 2} {
-			if peer.name == "masscan" && senders > 1 {
-				continue // it has one sender
+	for _, c := range []struct {
+		path    string
+		peer    program
+		senders int
+		area    area
+	}{
+		{"packet", zmap, 1, standard},
+		{"packet", zmap, 2, standard},
+		{"packet", masscan, 1, standard}, // it has one sender
+		{"kernel", zmap, 1, large},
+		{"kernel", zmap, 2, large},
+	} {
+		b.Run(fmt.Sprintf("path=%s/peer=%s/senders=%d", c.path, c.peer.name, c.senders), func(b *testing.B) {
+			if _, err := exec.LookPath(c.peer.name); err != nil {
+				b.Fatalf("%v: scripts/need bench installs it", err)
 			}
-			b.Run(fmt.Sprintf("peer=%s/senders=%d", peer.name, senders), func(b *testing.B) {
-				if _, err := exec.LookPath(peer.name); err != nil {
-					b.Fatalf("%v: scripts/need bench installs it", err)
+			l := lab.New(b, lab.Config{})
+			var ours, theirs, speed, cost []float64
+			open := -1
+			for b.Loop() {
+				var us, them outcome
+				if len(ours)%2 == 0 { // take turns in going first
+					us, them = sweep(b, l, synscan(c.path), c.senders, c.area), sweep(b, l, c.peer, c.senders, c.area)
+				} else {
+					them, us = sweep(b, l, c.peer, c.senders, c.area), sweep(b, l, synscan(c.path), c.senders, c.area)
 				}
-				l := lab.New(b, lab.Config{})
-				var ours, theirs, speed, cost []float64
-				open := -1
-				for b.Loop() {
-					var us, them outcome
-					if len(ours)%2 == 0 { // take turns in going first
-						us, them = sweep(b, l, synscan, senders), sweep(b, l, peer, senders)
-					} else {
-						them, us = sweep(b, l, peer, senders), sweep(b, l, synscan, senders)
-					}
-					if us.probes < endpoints || us.probes > endpoints+endpoints/100 { // canaries are more
-						b.Fatalf("synscan sent %d probes for %d", us.probes, endpoints)
-					}
-					if open < 0 {
-						open = expectedOpen(b, l)
-					}
-					if us.open != open {
-						b.Fatalf("synscan found %d open of %d", us.open, open)
-					}
-					b.Logf("synscan %.0f pps %.0f ns, %s %.0f pps %.0f ns, %d probes, found %d of %d",
-						us.pps, us.cpu, peer.name, them.pps, them.cpu, them.probes, them.open, open)
-					ours, theirs = append(ours, us.pps), append(theirs, them.pps)
-					speed, cost = append(speed, us.pps/them.pps), append(cost, us.cpu/them.cpu)
+				if us.probes < c.area.endpoints || us.probes > c.area.endpoints+c.area.endpoints/100 { // canaries are more
+					b.Fatalf("synscan sent %d probes for %d", us.probes, c.area.endpoints)
 				}
-				b.ReportMetric(0, "ns/op")
-				b.ReportMetric(median(ours), "pps")
-				b.ReportMetric(median(theirs), "peer-pps")
-				b.ReportMetric(median(speed), "pps-ratio")
-				b.ReportMetric(median(cost), "cpu-ratio")
-			})
-		}
+				if open < 0 {
+					open = expectedOpen(b, l, c.area)
+				}
+				if us.open != open {
+					b.Fatalf("synscan found %d open of %d", us.open, open)
+				}
+				b.Logf("synscan %.0f pps %.0f ns, %s %.0f pps %.0f ns, %d probes, found %d of %d",
+					us.pps, us.cpu, c.peer.name, them.pps, them.cpu, them.probes, them.open, open)
+				ours, theirs = append(ours, us.pps), append(theirs, them.pps)
+				speed, cost = append(speed, us.pps/them.pps), append(cost, us.cpu/them.cpu)
+			}
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(median(ours), "pps")
+			b.ReportMetric(median(theirs), "peer-pps")
+			b.ReportMetric(median(speed), "pps-ratio")
+			b.ReportMetric(median(cost), "cpu-ratio")
+		})
 	}
 }
 
@@ -215,8 +233,8 @@ func median(v []float64) float64 {
 }
 
 // expectedOpen counts the open endpoints of the sweep by the truth.
-func expectedOpen(t testing.TB, l *lab.Lab) int {
+func expectedOpen(t testing.TB, l *lab.Lab, a area) int {
 	t.Helper()
 	truth := l.MustTruth(t)
-	return countOpen(truth, targets, 80)
+	return countOpen(truth, a.targets, 80)
 }

@@ -23,7 +23,7 @@ type Asker struct {
 func (a Asker) Ask(ctx context.Context, conn Conn, pacer *Pacer, who iter.Seq[netip.Addr]) error {
 	var counts counters
 	s := &sender{conn: conn, pacer: pacer, counts: &counts}
-	most := plan.SpanLen(pacer.Rate(), 1)
+	most := plan.SpanLen(pacer.Rate(), 1, plan.MaxSpan)
 	for addr := range who {
 		switch {
 		case addr.Is4():

@@ -29,7 +29,7 @@ type Pacer struct {
 const burstShare = 0.005
 
 // NewPacer returns a pacer for a rate in packets per second; 0 or less means
-// unlimited. Spans of plan.SpanLen(pps, senders) probes fit its burst.
+// unlimited. Spans of plan.SpanLen(pps, senders, plan.MaxSpan) probes fit its burst.
 func NewPacer(pps float64) *Pacer {
 	return &Pacer{limiter: rate.NewLimiter(limits(pps)), changed: make(chan struct{})}
 }
@@ -38,7 +38,7 @@ func limits(pps float64) (limit rate.Limit, burst int) {
 	if pps <= 0 {
 		return rate.Inf, 1
 	}
-	return rate.Limit(pps), max(int(pps*burstShare), plan.SpanLen(pps, 1))
+	return rate.Limit(pps), max(int(pps*burstShare), plan.SpanLen(pps, 1, plan.MaxSpan))
 }
 
 // Wait blocks until n packets may leave, or ctx ends. More than the burst leave

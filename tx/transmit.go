@@ -9,6 +9,9 @@
 //	5 it hands the batch to its sockets, each in one system call (conn.go)
 //	6 what the machine refused it offers again, until all of the span is sent
 //
+// Where a generator in the kernel builds the frames, it does 2 and 5, and nothing
+// of the rest is different (kernel.go).
+//
 // Every sender is a locked thread with its own sockets and buffers; they share
 // only pacer, bounds and the source of spans. Nothing allocates per packet, and
 // nothing is remembered of a probe: the receive side recognises answers by plan
@@ -51,6 +54,13 @@ type Stats struct {
 
 type counters struct{ generated, sent, refused, unreachable atomic.Uint64 }
 
+func (c *counters) stats() Stats {
+	return Stats{
+		Generated: c.generated.Load(), Sent: c.sent.Load(),
+		Refused: c.refused.Load(), Unreachable: c.unreachable.Load(),
+	}
+}
+
 // Transmitter sends spans through one Conn per sender.
 type Transmitter struct {
 	probe    Probe
@@ -68,19 +78,12 @@ func New(probe Probe, conns []Conn, pacer *Pacer, prefixes *Prefixes) *Transmitt
 }
 
 // Stats returns the counts so far; safe at any time.
-func (t *Transmitter) Stats() Stats {
-	return Stats{
-		Generated: t.counts.generated.Load(), Sent: t.counts.sent.Load(),
-		Refused: t.counts.refused.Load(), Unreachable: t.counts.unreachable.Load(),
-	}
-}
+func (t *Transmitter) Stats() Stats { return t.counts.stats() }
 
 // Run sends spans until there are none left, ctx ends, or a sender fails, and
 // returns when every sender has stopped. A span once begun is completed, unless
 // its sender failed or the machine refuses it. It returns nil when ctx ended.
 func (t *Transmitter) Run(ctx context.Context, spans Spans) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	senders := make([]*sender, len(t.conns))
 	for i, conn := range t.conns {
 		framer, err := NewFramer(t.probe)
@@ -89,13 +92,21 @@ func (t *Transmitter) Run(ctx context.Context, spans Spans) error {
 		}
 		senders[i] = &sender{framer: framer, conn: conn, pacer: t.pacer, prefixes: t.prefixes, counts: &t.counts}
 	}
+	return inThreads(ctx, len(senders), func(ctx context.Context, i int) error { return senders[i].run(ctx, spans) })
+}
+
+// inThreads runs so many senders, each in a locked thread, until all have stopped.
+// One that fails ends the others.
+func inThreads(ctx context.Context, n int, run func(ctx context.Context, i int) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var running sync.WaitGroup
-	errs := make([]error, len(senders))
-	for i, s := range senders {
+	errs := make([]error, n)
+	for i := range n {
 		running.Go(func() {
 			runtime.LockOSThread()
 			defer runtime.UnlockOSThread()
-			if errs[i] = s.run(ctx, spans); errs[i] != nil {
+			if errs[i] = run(ctx, i); errs[i] != nil {
 				cancel()
 			}
 		})

@@ -198,7 +198,7 @@ func TestAnySecondStaysWithinTheRate(t *testing.T) {
 					conns = append(conns, c)
 				}
 				begin := time.Now()
-				if _, err := run(t, t.Context(), p, plan.SpanLen(tt.rate, tt.senders), NewPacer(tt.rate), conns...); err != nil {
+				if _, err := run(t, t.Context(), p, plan.SpanLen(tt.rate, tt.senders, plan.MaxSpan), NewPacer(tt.rate), conns...); err != nil {
 					t.Fatal(err)
 				}
 				took := time.Since(begin).Seconds()
@@ -231,7 +231,7 @@ func TestAPauseIsNotMadeUpInABurst(t *testing.T) {
 					conns = append(conns, c)
 				}
 				p := newPlan(t, fmt.Sprintf("1-%d", max(int(rate)*3/64, 5)), "10.0.0.0/26")
-				if _, err := run(t, t.Context(), p, plan.SpanLen(rate, senders), NewPacer(rate), conns...); err != nil {
+				if _, err := run(t, t.Context(), p, plan.SpanLen(rate, senders, plan.MaxSpan), NewPacer(rate), conns...); err != nil {
 					t.Fatal(err)
 				}
 				checkWindows(t, rate, conns)

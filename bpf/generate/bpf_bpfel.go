@@ -68,10 +68,18 @@ type bpfSlot struct {
 	Built      uint64
 	Sent       uint64
 	Dropped    uint64
-	Listed     uint32
+	What       bpfWhat
 	SourcePort uint32
 	Lost       [64]uint64
 }
+
+type bpfWhat uint32
+
+const (
+	bpfWhatCONSECUTIVE bpfWhat = 0
+	bpfWhatLISTED      bpfWhat = 1
+	bpfWhatGIVEN       bpfWhat = 2
+)
 
 // Names of all BPF objects in the ELF.
 //
@@ -93,7 +101,6 @@ const (
 	bpfVarDevice      = "device"
 	bpfVarFamily4     = "family4"
 	bpfVarFamily6     = "family6"
-	bpfVarFrameLen    = "frame_len"
 	bpfVarOrder       = "order"
 	bpfVarPortCount   = "port_count"
 	bpfVarPortFirst   = "port_first"
@@ -173,7 +180,6 @@ type bpfVariableSpecs struct {
 	Device      *ebpf.VariableSpec `ebpf:"device"`
 	Family4     *ebpf.VariableSpec `ebpf:"family4"`
 	Family6     *ebpf.VariableSpec `ebpf:"family6"`
-	FrameLen    *ebpf.VariableSpec `ebpf:"frame_len"`
 	Order       *ebpf.VariableSpec `ebpf:"order"`
 	PortCount   *ebpf.VariableSpec `ebpf:"port_count"`
 	PortFirst   *ebpf.VariableSpec `ebpf:"port_first"`
@@ -236,7 +242,6 @@ type bpfVariables struct {
 	Device      *ebpf.Variable `ebpf:"device"`
 	Family4     *ebpf.Variable `ebpf:"family4"`
 	Family6     *ebpf.Variable `ebpf:"family6"`
-	FrameLen    *ebpf.Variable `ebpf:"frame_len"`
 	Order       *ebpf.Variable `ebpf:"order"`
 	PortCount   *ebpf.Variable `ebpf:"port_count"`
 	PortFirst   *ebpf.Variable `ebpf:"port_first"`

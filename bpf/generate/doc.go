@@ -30,7 +30,8 @@
 //
 // The device's driver has to take frames of XDP (ndo_xdp_xmit). That of a veth does so
 // while XDP or GRO is on at its other end, that of virtio_net while an XDP program is
-// attached to it; loopback and dummy devices never do. See ErrDevice.
+// attached to it; loopback and dummy devices never do. Check tries, and tells what is
+// missing.
 //
 // Needs Linux 5.18 with BTF (CONFIG_DEBUG_INFO_BTF), and the capabilities CAP_BPF,
 // CAP_NET_ADMIN, CAP_PERFMON and, for the namespace that parking makes, CAP_SYS_ADMIN.

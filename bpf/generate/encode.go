@@ -191,7 +191,6 @@ func (t *tables) assign(spec *ebpf.CollectionSpec, cfg *Config) error {
 	a, b := order.Sides()
 	return errors.Join(
 		v.Device.Set(uint32(cfg.Device)),
-		v.FrameLen.Set(uint32(t.frameLen)),
 		v.CookieInAck.Set(flag(cfg.CookieInAck)),
 		v.Order.Set(bpfPermute{Last: order.Len().Sub64(1).Lo, A: a, B: b, Keys: order.Keys()}),
 		v.ShardCount.Set(shard.Count),

@@ -35,8 +35,14 @@ func (t *Tally) Program() *ebpf.Program { return t.objects.Tally }
 // Slow returns a program that does the same and takes some microseconds for a frame.
 func (t *Tally) Slow() *ebpf.Program { return t.objects.SlowTally }
 
+// Shorten returns a program that does the same and sends each frame back, shorter.
+func (t *Tally) Shorten() *ebpf.Program { return t.objects.Shorten }
+
 // Sink returns a program that does no more than to drop and count all frames.
 func (t *Tally) Sink() *ebpf.Program { return t.objects.Sink }
+
+// Pass returns a program that leaves all frames to the system.
+func (t *Tally) Pass() *ebpf.Program { return t.objects.Pass }
 
 // Sunk returns how many those were.
 func (t *Tally) Sunk() (n uint64, err error) {

@@ -99,8 +99,9 @@ func load(cfg Config) (_ *Generator, err error) {
 	if err := t.assign(spec, &cfg); err != nil {
 		return nil, err
 	}
-	// Not zeros, so that a byte which the program forgets to write does not look right.
-	g := &Generator{config: cfg, frame: bytes.Repeat([]byte{0xa5}, t.frameLen)}
+	// Longer than any frame: see cut in generate.bpf.c. And not zeros, so that a byte
+	// which the program forgets to write does not look right.
+	g := &Generator{config: cfg, frame: bytes.Repeat([]byte{0xa5}, t.frameLen+4)}
 	defer func() {
 		if err != nil {
 			g.Close()
@@ -136,7 +137,7 @@ func load(cfg Config) (_ *Generator, err error) {
 		return nil, err
 	}
 	// A run without positions sends nothing, but tells whether runs are possible.
-	if _, err = g.run(0, 1, live); errors.Is(err, unix.EINVAL) {
+	if err = g.run(0, g.frame, 1); errors.Is(err, unix.EINVAL) {
 		err = fmt.Errorf("this kernel does not run programs with live frames: Linux %s or newer is needed: %w", MinKernel, ebpf.ErrNotSupported)
 	}
 	return g, err
@@ -164,13 +165,26 @@ func (g *Generator) another(spec *ebpf.CollectionSpec, number uint32) (*ebpf.Pro
 
 // explain tells what a kernel or a process lacks.
 func explain(err error) error {
-	if errors.Is(err, unix.EPERM) {
+	if errors.Is(err, unix.EPERM) || err != nil && !perfmon() {
 		return fmt.Errorf("the capabilities CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are needed: %w", unix.EPERM)
 	}
 	if errors.Is(err, ebpf.ErrNotSupported) {
 		return fmt.Errorf("this kernel is too old or built without it (CONFIG_DEBUG_INFO_BTF, CONFIG_BPF_EVENTS): Linux %s or newer is needed: %w", MinKernel, err)
 	}
 	return err
+}
+
+// perfmon tells whether the calling thread has CAP_PERFMON, or CAP_SYS_ADMIN, which
+// stands for it. Without, the kernel does not refuse a program, but calls it invalid,
+// because it then knows no helper that gives away an address.
+func perfmon() bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return false
+	}
+	has := func(capability uint) bool { return data[capability/32].Effective&(1<<(capability%32)) != 0 }
+	return has(unix.CAP_PERFMON) || has(unix.CAP_SYS_ADMIN)
 }
 
 // Close unloads the generator. No slot may be running.

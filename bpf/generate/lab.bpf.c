@@ -73,7 +73,16 @@ int tally(struct xdp_md *ctx)
 	return count(ctx);
 }
 
-/* The same, and slow. */
+/* The same, and sends each frame back without its last bytes. */
+SEC("xdp")
+int shorten(struct xdp_md *ctx)
+{
+	int verdict = count(ctx);
+
+	return bpf_xdp_adjust_tail(ctx, -4) ? verdict : XDP_TX;
+}
+
+/* The same as tally, and slow. */
 SEC("xdp")
 int slow_tally(struct xdp_md *ctx)
 {
@@ -93,6 +102,14 @@ int sink(struct xdp_md *ctx)
 	(void)ctx;
 	sunk++;
 	return XDP_DROP;
+}
+
+/* The far end of a link that lets all in. */
+SEC("xdp")
+int pass(struct xdp_md *ctx)
+{
+	(void)ctx;
+	return XDP_PASS;
 }
 
 #define BARE_FRAME 58

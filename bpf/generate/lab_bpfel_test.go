@@ -18,6 +18,8 @@ import (
 const (
 	labMapCounts     = "counts"
 	labProgBare      = "bare"
+	labProgPass      = "pass"
+	labProgShorten   = "shorten"
 	labProgShuffle   = "shuffle"
 	labProgSink      = "sink"
 	labProgSlowTally = "slow_tally"
@@ -70,6 +72,8 @@ type labSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type labProgramSpecs struct {
 	Bare      *ebpf.ProgramSpec `ebpf:"bare"`
+	Pass      *ebpf.ProgramSpec `ebpf:"pass"`
+	Shorten   *ebpf.ProgramSpec `ebpf:"shorten"`
 	Shuffle   *ebpf.ProgramSpec `ebpf:"shuffle"`
 	Sink      *ebpf.ProgramSpec `ebpf:"sink"`
 	SlowTally *ebpf.ProgramSpec `ebpf:"slow_tally"`
@@ -135,6 +139,8 @@ type labVariables struct {
 // It can be passed to loadLabObjects or ebpf.CollectionSpec.LoadAndAssign.
 type labPrograms struct {
 	Bare      *ebpf.Program `ebpf:"bare"`
+	Pass      *ebpf.Program `ebpf:"pass"`
+	Shorten   *ebpf.Program `ebpf:"shorten"`
 	Shuffle   *ebpf.Program `ebpf:"shuffle"`
 	Sink      *ebpf.Program `ebpf:"sink"`
 	SlowTally *ebpf.Program `ebpf:"slow_tally"`
@@ -144,6 +150,8 @@ type labPrograms struct {
 func (p *labPrograms) Close() error {
 	return _LabClose(
 		p.Bare,
+		p.Pass,
+		p.Shorten,
 		p.Shuffle,
 		p.Sink,
 		p.SlowTally,

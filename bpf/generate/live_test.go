@@ -171,6 +171,21 @@ func checkArrivals(t *testing.T, c *cable, p *plan.Plan, r generate.Result, posi
 	}
 }
 
+// What a receiver does to a frame does not show in the next one on the same page.
+func TestFramesAreWholeWhateverTheReceiverDoes(t *testing.T) {
+	if !lab.InNamespace(t) {
+		return
+	}
+	c := newCableTo(t, (*generate.Tally).Shorten)
+	p := tallied.plan(t, 8)
+	g := load(t, config(framer(t, p, method.Table[0], 8), c.near.Attrs().Index, 1))
+	r, err := g.Run(0, &plan.Span{To: p.Len()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkArrivals(t, c, p, r, p.Len())
+}
+
 // The far end takes microseconds for a frame and has one queue for two threads on
 // two CPUs, so one of them finds it full; spans of 37 make it full in the middle of
 // what it is offered at once. Lost tells exactly what did not arrive, and

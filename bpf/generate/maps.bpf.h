@@ -46,16 +46,23 @@ struct guide {
 	__u32 first, last;
 };
 
-/* The probes of one run, and what became of them. User space writes all of it
+/* What a run sends. */
+enum what {
+	CONSECUTIVE, /* probes of positions */
+	LISTED,      /* probes of the positions in the slot's list */
+	GIVEN,       /* the frame that the run was given, as it is */
+};
+
+/* The frames of one run, and what became of them. User space writes all of it
  * before a run and reads it afterwards; in between it is its thread's only.
  */
 struct slot {
-	__u64 next, end;   /* positions or, if listed, places in the slot's list */
+	__u64 next, end;   /* positions or, if listed, places in the slot's list; one for each frame */
 	__u64 task;        /* the thread; 0 before its first frame */
 	__u64 built;       /* frames handed to the device's queue */
 	__u64 sent;        /* frames that the device took */
 	__u64 dropped;     /* and that it did not take */
-	__u32 listed;
+	enum what what;
 	__u32 source_port; /* of this try, in network byte order */
 	__u64 lost[RUN_POSITIONS / 64]; /* a bit for each of built: it was dropped */
 };
@@ -129,7 +136,6 @@ struct {
  */
 const volatile __u32 slot_number;
 const volatile __u32 device;         /* where frames go, by ifindex */
-const volatile __u32 frame_len;      /* with which a run begins: the longer family's */
 const volatile __u32 cookie_in_ack;
 const volatile struct permute order;
 const volatile __u64 shard_count;    /* position p is at p*count + first of the whole scan */

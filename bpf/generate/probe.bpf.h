@@ -11,8 +11,8 @@
 #include <bpf/bpf_helpers.h>
 
 #include "checksum.bpf.h"
+#include "cookie.bpf.h"
 #include "maps.bpf.h"
-#include "siphash.bpf.h"
 #include "target.bpf.h"
 
 /* Bytes of a frame without TCP options. */
@@ -27,30 +27,22 @@ static __always_inline __u16 template16(const volatile struct family *f, __u32 o
 	return f->frame[offset / 8] >> (offset % 8 * 8);
 }
 
-/* Package cookie's hash: target address and port, source address and port. */
 static __always_inline __u32 cookie4(__be32 addr, __be16 port, __be16 source_port)
 {
 	struct siphash_key key = {cookie_key.k0, cookie_key.k1};
-	__u64 source = family4.source[0];
-	struct siphash s;
+	__be32 source = family4.source[0];
 
-	siphash_init(&s, key);
-	siphash_word(&s, addr | (__u64)port << 32 | source << 48);
-	return siphash_finish(&s, (source & 0xffffffff) >> 16 | (__u64)source_port << 16, 12);
+	return cookie_hash(key, &addr, port, &source, source_port, false);
 }
 
 static __always_inline __u32 cookie6(const struct address *a, __be16 port, __be16 source_port)
 {
 	struct siphash_key key = {cookie_key.k0, cookie_key.k1};
 	__u64 first = family6.source[0], second = family6.source[1];
-	struct siphash s;
+	__be32 target[] = {a->high, a->high >> 32, a->low, a->low >> 32};
+	__be32 source[] = {first, first >> 32, second, second >> 32};
 
-	siphash_init(&s, key);
-	siphash_word(&s, a->high);
-	siphash_word(&s, a->low);
-	siphash_word(&s, port | first << 16);
-	siphash_word(&s, first >> 48 | second << 16);
-	return siphash_finish(&s, second >> 48 | (__u64)source_port << 16, 36);
+	return cookie_hash(key, target, port, source, source_port, true);
 }
 
 /* The option and, with it, the end of the frame. */

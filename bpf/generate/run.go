@@ -45,7 +45,7 @@ func (g *Generator) Run(slot int, span *plan.Span) (r Result, err error) {
 		if err = g.begin(slot, span, r.Built, size); err != nil {
 			break
 		}
-		_, err = g.run(slot, size, live)
+		err = g.run(slot, g.frame, size)
 		err = errors.Join(err, g.end(slot, span, &r))
 		if err == nil && s.state.Built != uint64(size) {
 			err = fmt.Errorf("only %d of %d frames were built", s.state.Built, size)
@@ -89,7 +89,7 @@ func (g *Generator) begin(slot int, span *plan.Span, i, size int) error {
 	s := &g.slots[slot]
 	s.state = bpfSlot{Next: span.From + uint64(i), SourcePort: g.sourcePort(span.Try)}
 	if span.Listed {
-		s.state.Next, s.state.Listed = 0, 1
+		s.state.Next, s.state.What = 0, bpfWhatLISTED
 		if _, err := g.objects.Pending.BatchUpdate(s.keys[:size], span.Pending[i:i+size], nil); err != nil {
 			return fmt.Errorf("write positions: %w", err)
 		}
@@ -98,13 +98,15 @@ func (g *Generator) begin(slot int, span *plan.Span, i, size int) error {
 	return g.objects.Slots.Put(uint32(slot), &s.state)
 }
 
-// run has the program make frames. The library begins again when a signal ends a
-// run, with as many frames as before; those that find no position left are dropped
-// in so little time that not even a storm of signals keeps a run from its end.
-func (g *Generator) run(slot, frames int, flags uint32) (uint32, error) {
-	return g.slots[slot].prog.Run(&ebpf.RunOptions{
-		Data: g.frame, Repeat: uint32(frames), Flags: flags, BatchSize: uint32(min(frames, batchSize)),
+// run has the program make so many frames on pages that are as data at first. The
+// library begins again when a signal ends a run, with as many frames as before;
+// those that find no position left are dropped in so little time that not even a
+// storm of signals keeps a run from its end.
+func (g *Generator) run(slot int, data []byte, frames int) error {
+	_, err := g.slots[slot].prog.Run(&ebpf.RunOptions{
+		Data: data, Repeat: uint32(frames), Flags: live, BatchSize: uint32(min(frames, batchSize)),
 	})
+	return err
 }
 
 // end adds up what became of a run.

@@ -68,12 +68,25 @@ func load(cfg *Config) (_ *Validator, err error) {
 // explain tells what a kernel or a process lacks.
 func explain(err error) error {
 	switch {
-	case errors.Is(err, unix.EPERM):
-		return fmt.Errorf("the capabilities CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are needed: run it as root of the machine, not of a container: %w", err)
+	case errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) && !perfmon():
+		return fmt.Errorf("the capabilities CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are needed: %w", unix.EPERM)
 	case errors.Is(err, ebpf.ErrNotSupported):
 		return fmt.Errorf("this kernel is too old or built without it: Linux %s or newer is needed: %w", MinKernel, err)
 	}
 	return err
+}
+
+// perfmon tells whether the calling thread has CAP_PERFMON, or CAP_SYS_ADMIN, which
+// stands for it. Without, the verifier refuses what gives away an address, as
+// arithmetic with packets does, and not the whole program.
+func perfmon() bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return false
+	}
+	has := func(capability uint) bool { return data[capability/32].Effective&(1<<(capability%32)) != 0 }
+	return has(unix.CAP_PERFMON) || has(unix.CAP_SYS_ADMIN)
 }
 
 // Close takes the program away from its device, and gives up what has not been

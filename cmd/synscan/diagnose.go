@@ -49,27 +49,27 @@ func (m *machine) packet(i netif.Interface) finding {
 }
 
 // receive says whether and where answers can be judged by a program at the
-// interface: as validate.Attach decides.
+// interface: as scan.Dial and validate.Attach decide.
 func (m *machine) receive(i netif.Interface, a *netif.XDPAbility) finding {
 	if f, ok := away(i); !ok {
 		return f
 	}
-	if i.Type != "ether" && i.Type != "loopback" {
+	switch {
+	case i.Type == "loopback":
+		return finding{State: lacks, Why: "scans of this machine itself go by the packet path"}
+	case i.Type != "ether":
 		return finding{State: lacks, Why: "it has no Ethernet headers, which the program reads"}
-	}
-	if a.Program != nil {
+	case a.Program != nil:
 		return occupied(i, a.Program)
 	}
 	if f, ok := m.programs(forReceive, false); !ok {
 		return f
 	}
 	switch {
-	case a.Veth:
-		return finding{State: generic, Why: "in native mode a veth may lose what is sent back"}
-	case i.Type == "loopback":
-		return finding{State: generic, Why: "loopback has no native mode"}
 	case !a.Known:
 		return finding{State: unknown, Why: "native or generic: only attaching tells, as Linux before 6.3 does not say"}
+	case a.Veth && m.transmit(i, a).State != works:
+		return finding{State: generic, Why: "in native mode a veth loses resets unless kernel transmit works"}
 	case a.Features&netif.XDPBasic == 0:
 		return finding{State: generic, Why: itsDriver(a) + " has no native mode"}
 	}

@@ -66,7 +66,7 @@ func TestDiagnoses(t *testing.T) {
 		"virtio":              {able(), card, has("virtio_net", netif.XDPBasic), "yes", "likely: once the receiver's program is attached", "native"},
 		"a_card_without_xdp":  {able(), card, has("e1000e", 0), "yes", "no: its driver, e1000e, takes no frames of XDP", "generic: its driver, e1000e, has no native mode"},
 		"without_a_driver":    {able(), card, has("", 0), "yes", "no: it takes no frames of XDP", "generic: it has no native mode"},
-		"loopback":            {able(), lo, has("", 0), "yes", "no: loopback takes no frames", "generic: loopback has no native mode"},
+		"loopback":            {able(), lo, has("", 0), "yes", "no: loopback takes no frames", "no: scans of this machine itself"},
 		"tun":                 {able(), tun, has("tun", 0), "yes", "no: it has no Ethernet headers", "no: it has no Ethernet headers"},
 		"gre":                 {able(), gre, has("", 0), "no: its link type is gre", "no: it has no Ethernet headers", "no: it has no Ethernet headers"},
 		"down": {able(), in(card, "down"), has("x", both), "no: it is down | ip link set dev eth0 up",
@@ -74,11 +74,12 @@ func TestDiagnoses(t *testing.T) {
 		"no_carrier": {able(), in(card, "no-carrier"), has("x", both), "no: it has no carrier | the cable",
 			"no: it has no carrier | the cable", "no: it has no carrier | the cable"},
 
-		"veth":               {able(), card, veth(both, "far", false), "yes", "yes", "generic: in native mode a veth may lose"},
-		"veth_to_nobody":     {able(), card, veth(netif.XDPBasic, "far", false), "yes", "no: its other end far takes no frames of XDP | ethtool -K far gro on", "generic"},
-		"veth_to_elsewhere":  {able(), card, veth(netif.XDPBasic, "far", true), "yes", "no: its other end far takes no frames of XDP | ethtool -K far gro on (in the network namespace of that)", "generic"},
-		"veth_to_the_unseen": {able(), card, veth(netif.XDPBasic, "", true), "yes", "no: its other end takes no frames of XDP | ethtool -K PEER gro on (in the network namespace of that)", "generic"},
-		"veth_of_few_queues": {able(), card, veth(0, "far", false), "yes", "no: its other end has more transmit queues than it has receive queues | ethtool -L eth0 rx N", "generic"},
+		"veth":                   {able(), card, veth(both, "far", false), "yes", "yes", "native"},
+		"veth_without_sys_admin": {able(user, deprived(unix.CAP_SYS_ADMIN)), card, veth(both, "far", false), "yes", "no: CAP_SYS_ADMIN is missing" + sudo, "generic: in native mode a veth loses"},
+		"veth_to_nobody":         {able(), card, veth(netif.XDPBasic, "far", false), "yes", "no: its other end far takes no frames of XDP | ethtool -K far gro on", "generic: in native mode a veth loses"},
+		"veth_to_elsewhere":      {able(), card, veth(netif.XDPBasic, "far", true), "yes", "no: its other end far takes no frames of XDP | ethtool -K far gro on (in the network namespace of that)", "generic: in native mode a veth loses"},
+		"veth_to_the_unseen":     {able(), card, veth(netif.XDPBasic, "", true), "yes", "no: its other end takes no frames of XDP | ethtool -K PEER gro on (in the network namespace of that)", "generic: in native mode a veth loses"},
+		"veth_of_few_queues":     {able(), card, veth(0, "far", false), "yes", "no: its other end has more transmit queues than it has receive queues | ethtool -L eth0 rx N", "generic: in native mode a veth loses"},
 
 		"taken_natively":       {able(), card, with(has("mlx5_core", both), "watch", "native"), "yes", "yes", `no: XDP program 41 "watch" is attached there, in native mode | ip link set dev eth0 xdp off (if ip attached it`},
 		"taken_by_the_unnamed": {able(), card, with(has("mlx5_core", both), "", "native"), "yes", "yes", "no: XDP program 41 is attached there | ip link"},
@@ -87,8 +88,8 @@ func TestDiagnoses(t *testing.T) {
 		"taken_severally":      {able(), card, with(has("nfp", both), "", "several"), "yes", "yes", "no: XDP programs are attached there in several modes | end what attached them"},
 
 		"older_than_6.3":      {able(func(m *machine) { m.release = "5.19.0" }), card, netif.XDPAbility{Driver: "igc"}, "yes", "unknown: only a try tells", "unknown: native or generic: only attaching tells"},
-		"older_lo":            {able(func(m *machine) { m.release = "5.19.0" }), lo, netif.XDPAbility{}, "yes", "no: loopback", "generic"},
-		"older_than_5.18":     {able(func(m *machine) { m.release = "5.17.9" }), card, netif.XDPAbility{}, "yes", "no: Linux 5.17.9 is older than 5.18 | scan by the packet path", "no: Linux 5.17.9 is older | scan by"},
+		"older_lo":            {able(func(m *machine) { m.release = "5.19.0" }), lo, netif.XDPAbility{}, "yes", "no: loopback", "no: scans of this"},
+		"older_than_5.18":     {able(func(m *machine) { m.release = "5.17.9" }), card, netif.XDPAbility{}, "yes", "no: Linux 5.17.9 is older than 5.18 | a newer kernel, or --path packet", "no: Linux 5.17.9 is older | a newer kernel"},
 		"no_types":            {able(func(m *machine) { m.btf = false }), card, has("x", both), "yes", "no: there is no /sys/kernel/btf/vmlinux | a kernel with CONFIG_DEBUG_INFO_BTF=y", "native"},
 		"no_raw_sockets":      {able(user, deprived(unix.CAP_NET_RAW)), card, has("x", both), "no: CAP_NET_RAW is missing" + sudo, "yes", "native"},
 		"raw_sockets_refused": {able(func(m *machine) { m.raw = errors.New("open a packet socket: no buffer space") }), card, has("x", both), "no: open a packet socket: no buffer space", "yes", "native"},
@@ -134,7 +135,7 @@ func TestMachineFindings(t *testing.T) {
 		complete                    bool
 	}{
 		"able":           {able(), "yes: Linux 6.18.1-generic", "yes", "yes", "yes: 1.0 GiB available", true},
-		"nothing":        {new(machine), "no: Linux  is older | scan by", "no: there is no /sys | a kernel", "no: no packet path without CAP_NET_RAW; no kernel path without CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and CAP_SYS_ADMIN | run synscan with sudo", "unknown", false},
+		"nothing":        {new(machine), "no: Linux  is older | a newer kernel", "no: there is no /sys | a kernel", "no: no packet path without CAP_NET_RAW; no kernel path without CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and CAP_SYS_ADMIN | run synscan with sudo", "unknown", false},
 		"only_packets":   {able(user, deprived(unix.CAP_SYS_ADMIN)), "yes", "yes", "no: no kernel path without CAP_SYS_ADMIN | run synscan with sudo", "yes", false},
 		"little_memory":  {able(func(m *machine) { m.memory = 40 << 20 }), "yes", "yes", "yes", "no: 40 MiB available | raise the memory limit", false},
 		"unknown_memory": {able(func(m *machine) { m.known = false }), "yes", "yes", "yes", "unknown", true},

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"regexp"
@@ -17,19 +16,15 @@ import (
 
 	"github.com/vishvananda/netlink"
 
-	"synoptic/bpf/generate"
-	"synoptic/bpf/validate"
-	"synoptic/internal/cookie"
 	"synoptic/internal/lab"
 	"synoptic/internal/method"
 	"synoptic/internal/netif"
 	"synoptic/internal/plan"
+	"synoptic/internal/scan"
 	"synoptic/internal/target"
-	"synoptic/internal/wire"
-	"synoptic/tx"
 )
 
-// What the doctor says of a device is what the programs find there.
+// What the doctor says of a device is what a scan finds there.
 func TestDoctorIsRight(t *testing.T) {
 	if !lab.InNamespace(t) {
 		return
@@ -73,11 +68,11 @@ func TestDoctorIsRight(t *testing.T) {
 	}
 
 	for name, want := range map[string]struct{ transmit, receive string }{
-		lab.ScannerDevice: {works, generic}, // the far end has a program
+		lab.ScannerDevice: {works, native}, // the far end has a program
 		"deaf":            {lacks, generic},
-		"polling":         {works, generic},
+		"polling":         {works, native},
 		"few":             {lacks, generic},
-		"lo":              {lacks, generic},
+		"lo":              {lacks, lacks},
 		"ifb":             {lacks, generic},
 		"bridge":          {lacks, generic},
 		"tap":             {works, native},
@@ -94,31 +89,41 @@ func TestDoctorIsRight(t *testing.T) {
 		if r.Packet.State != works || r.Transmit.State != want.transmit || r.Receive.State != want.receive {
 			t.Errorf("%s: packet path %+v, transmit %+v, receive %+v, want %+v", name, r.Packet, r.Transmit, r.Receive, want)
 		}
-		sent, err := generateSome(t, r.Index)
-		switch r.Transmit.State {
-		case works:
-			if sent != 10 || err != nil {
-				t.Errorf("%s: works, and %d of 10 probes were sent: %v", name, sent, err)
-			}
-		case lacks:
-			if sent != 0 || r.Type != "none" && !errors.Is(err, generate.ErrDevice) { // what comes to a tun is no frame
-				t.Errorf("%s: does not work, and %d probes were sent: %v", name, sent, err)
-			}
+		said := scan.Paths{Transmit: "packet", Receive: "packet"}
+		if r.Transmit.State != lacks {
+			said.Transmit = "kernel"
 		}
-		mode, err := attachValidator(t, r.Index)
-		if err != nil {
-			mode = lacks
+		if r.Receive.State != lacks {
+			said.Receive = "kernel (" + r.Receive.State + ")"
 		}
-		if string(mode) != r.Receive.State {
-			t.Errorf("%s: %s was said, and attaching gave %s, %v", name, r.Receive.State, mode, err)
+		if paths, note := pathsOf(t, name); paths != said {
+			t.Errorf("%s: %+v was said, and a scan has %+v: %s", name, said, paths, note)
 		}
 	}
 }
 
-// generateSome sends ten probes by the kernel's generator.
-func generateSome(t *testing.T, device int) (sent int, err error) {
+// pathsOf opens the network as a large and fast scan by a device does, which sends
+// no probe, and says which paths it takes.
+func pathsOf(t *testing.T, device string) (scan.Paths, string) {
 	t.Helper()
-	set, _, err := target.Parse(t.Context(), target.Words("10.0.0.0/28"), nil, nil)
+	to, opt := "10.0.0.0/8", netif.Options{Interface: device, Source4: lab.Scanner4, RouterMAC: lab.GateMAC}
+	switch device {
+	case "lo":
+		to, opt = "127.0.0.0/8", netif.Options{}
+	case "tun":
+		to, opt.RouterMAC = "172.20.0.0/16", nil
+		route := &netlink.Route{Dst: &net.IPNet{IP: net.IP{172, 20, 0, 0}, Mask: net.CIDRMask(16, 32)}}
+		dev, err := netlink.LinkByName(device)
+		if err != nil {
+			t.Fatal(err)
+		}
+		route.LinkIndex = dev.Attrs().Index
+		if err := netlink.RouteAdd(route); err != nil {
+			t.Fatal(err)
+		}
+		defer netlink.RouteDel(route)
+	}
+	set, _, err := target.Parse(t.Context(), target.Words(to), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,32 +131,19 @@ func generateSome(t *testing.T, device int) (sent int, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hop := tx.Hop{MAC: [6]byte(lab.GateMAC)}
-	f, err := tx.NewFramer(tx.Probe{
-		Plan: p, Method: method.ByName("syn"), Key: cookie.NewKey(1), SourcePort: 60000,
-		Links: []tx.Link{{Header: wire.Ethernet, MAC: [6]byte(lab.ScannerMAC), Source4: lab.Scanner4}},
-		Route: func(netip.Addr) (tx.Hop, bool) { return hop, true },
+	routes, err := netif.Resolve(t.Context(), set, opt)
+	if err != nil {
+		t.Fatalf("%s: %v", device, err)
+	}
+	n, err := scan.Dial(t.Context(), scan.Options{
+		Routes: routes, SourcePort: 60000, Ports: 1, Senders: 1, Probes: 1 << 24,
+		Kernel: scan.Kernel{Path: scan.AutoPath, Plan: p, Method: method.ByName("syn"), Seed: 1},
 	})
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%s: %+v", device, err)
 	}
-	g, err := generate.New(generate.Config{Plan: p, Key: f.Key, SourcePort: f.SourcePort, Frame4: f.Template(hop, true), Device: device})
-	if err != nil {
-		t.Fatalf("%+v", err)
-	}
-	defer g.Close()
-	r, err := g.Run(0, &plan.Span{To: 10})
-	return r.Sent, err
-}
-
-func attachValidator(t *testing.T, device int) (validate.Mode, error) {
-	t.Helper()
-	v, err := validate.New(validate.Config{Method: method.ByName("syn"), Key: cookie.NewKey(1), Source4: lab.Scanner4, Port: 60000, Ports: 1})
-	if err != nil {
-		t.Fatalf("%+v", err)
-	}
-	defer v.Close()
-	return v.Attach(device, validate.Auto)
+	defer n.Close()
+	return n.Paths(), n.Note()
 }
 
 // doctorIn runs the command in a namespace.

@@ -30,6 +30,8 @@ type words struct {
 	checkpoint, resume                                                  string
 
 	device, sourcePort, routerMAC, ttl string
+	path                               string
+	noReset                            bool
 	sources                            []string
 
 	json, array, list              []string // files, by format
@@ -101,6 +103,8 @@ func (w *words) define(all *pflag.FlagSet) []cli.Group {
 	network.StringVarP(&w.sourcePort, "source-port", "g", "", "send every probe from `PORT` (a free one for each try)")
 	network.StringVar(&w.routerMAC, "router-mac", "", "send everything to the Ethernet address `MAC`")
 	network.BoolVar(&w.iflist, "iflist", false, "print interfaces and routes, and which probes can go there")
+	network.StringVar(&w.path, "path", auto, "have probes made and answers judged in the `WAY` kernel, or by this program: packet (auto: in the kernel for large, fast scans where the device can)")
+	network.BoolVar(&w.noReset, "no-reset", false, "leave half open at the target what an answer in the kernel's path has opened")
 	network.StringVar(&w.ttl, "ttl", "", "set the TTL or hop limit of the probes to `N` (64)")
 
 	results := cli.NewFlags()

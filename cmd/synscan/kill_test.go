@@ -41,14 +41,15 @@ func TestKilledSweepsLoseNothing(t *testing.T) {
 	var probes, undisturbed uint64
 	for sweep, done := 0, 0; done < kills; sweep++ {
 		name, perSweep := []string{"syn", "fin"}[sweep%2], min(1+sweep/2%2, kills-done)
+		path := []string{"kernel", "packet"}[sweep/4%2]
 		done += perSweep
-		t.Run(fmt.Sprintf("%d/%s", sweep, name), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%d/%s/%s", sweep, path, name), func(t *testing.T) {
 			m := method.ByName(name)
 			if err := l.Responder.Reset(); err != nil {
 				t.Fatal(err)
 			}
 			dir := t.TempDir()
-			args := []string{"synscan", "-s" + string(m.Letter), "-p1-4", "10.0.0.0/14", "--rate", killRate, "-q", "--all-states",
+			args := []string{"synscan", "-s" + string(m.Letter), "-p1-4", "10.0.0.0/14", "--path", path, "--rate", killRate, "-q", "--all-states",
 				"--seed", fmt.Sprint(sweep), "--checkpoint", "scan", "-oD", "json", "-oJ", "array", "-oL", "list", "-oX", "xml", "-oG", "grep"}
 			if name == "syn" {
 				args = append(args[:len(args):len(args)], "--open")

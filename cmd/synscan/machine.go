@@ -98,7 +98,7 @@ func (m *machine) version() finding {
 		return finding{State: works, Why: "Linux " + m.release}
 	}
 	return finding{lacks, fmt.Sprintf("Linux %s is older than %d.%d, the first with all that the kernel path needs", m.release, kernelPath[0], kernelPath[1]),
-		"scan by the packet path, or with a newer kernel"}
+		"a newer kernel, or --path packet"}
 }
 
 func (m *machine) types() finding {

@@ -48,6 +48,8 @@ type options struct {
 	autoSenders bool // the number is the default
 
 	path       netif.Options
+	pathway    scan.Pathway
+	noReset    bool
 	sourcePort uint16 // 0: chosen
 	ttl        uint8  // 0: the default
 
@@ -330,6 +332,11 @@ func (w *words) readNetwork(o *options) (err error) {
 			return fmt.Errorf("--router-mac takes an Ethernet address, as in 02:00:00:00:00:01, not %q", w.routerMAC)
 		}
 		o.path.RouterMAC = mac
+	}
+	switch o.pathway, o.noReset = scan.Pathway(w.path), w.noReset; o.pathway {
+	case scan.AutoPath, scan.KernelPath, scan.PacketPath:
+	default:
+		return fmt.Errorf("--path takes auto, kernel or packet, not %q", w.path)
 	}
 	if w.ttl != "" {
 		ttl, err := parseCount("--ttl", w.ttl, 1, 255)

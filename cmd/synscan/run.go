@@ -288,12 +288,24 @@ func (a *app) dial(scope *scope) (prober, *netif.Routes, error) {
 	network, err := scan.Dial(a.signals.ctx, scan.Options{
 		Routes: routes, SourcePort: port, Ports: count, Senders: a.opt.senders, TTL: a.opt.ttl,
 		Probes: min(scope.visit, 1<<32) * uint64(scope.retries+1),
+		Kernel: scan.Kernel{
+			Path: a.opt.pathway, Plan: scope.plan, Method: a.opt.method, Seed: a.opt.seed, Rate: a.opt.rate,
+			NoReset: a.opt.noReset, Bounded: a.opt.perPrefix > 0,
+		},
 	})
 	if err != nil {
 		return nil, nil, err
 	}
+	if note := network.Note(); note != "" {
+		a.say.note(note)
+	}
+	if paths := network.Paths(); a.opt.noReset && paths.Receive == string(scan.PacketPath) {
+		a.say.note("--no-reset has no effect: where answers are not judged in the kernel, this machine's own stack resets what they open")
+	}
 	if a.opt.verbose > 0 {
 		a.describe(routes, port, count)
+		paths := network.Paths()
+		a.say.note("path of probes: " + paths.Transmit + ", of answers: " + paths.Receive)
 	}
 	if routes.SourceForeign {
 		a.say.note("the source address is not this machine's: answers go to its owner, and are seen only if they pass here")

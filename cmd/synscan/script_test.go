@@ -29,6 +29,7 @@ func TestMain(m *testing.M) {
 		"innetns":    innetns,
 		"vanish":     vanish,
 		"nocap":      nocap,
+		"onlycaps":   onlyCapabilities,
 		"deaf":       deaf,
 		"killable":   killable,
 	})

@@ -115,13 +115,18 @@ func (p *Prober) Limit() int {
 func (p *Prober) Unrouted() uint64 { return p.unrouted.Load() }
 
 // Senders implements scan.Prober.
-func (p *Prober) Senders(rate float64) int { return plan.Senders(rate, p.options.Senders) }
+func (p *Prober) Senders(rate float64) (senders, maxSpan int) {
+	return plan.Senders(rate, p.options.Senders), plan.MaxSpan
+}
+
+// Paths implements scan.Prober.
+func (p *Prober) Paths() scan.Paths { return scan.Paths{Transmit: "connect", Receive: "connect"} }
 
 // Start implements scan.Prober. The key has no use here: that an answer is ours
 // is the system's business.
 func (p *Prober) Start(cfg scan.Config, _ cookie.Key, pacer *tx.Pacer) (scan.Sender, scan.Receiver) {
 	p.plan, p.method, p.wait = cfg.Plan, cfg.Method, cfg.Wait
-	users := p.Senders(cfg.Rate)
+	users, _ := p.Senders(cfg.Rate)
 	for _, idle := range p.lanes[users:] {
 		idle.close()
 	}

@@ -139,6 +139,22 @@ func (r *Routes) Hop(a netip.Addr) (to Hop, ok bool) {
 	return to, h.kind != nowhere
 }
 
+// Uniform returns the hop that all targets of a family share. It is false if they
+// have different ones, some have none, or that needs a link address still.
+func (r *Routes) Uniform(ipv4 bool) (to Hop, ok bool) {
+	for i := range r.hops {
+		h := &r.hops[i]
+		switch {
+		case h.first.Is4() != ipv4:
+		case h.kind != fixed, h.Next.IsValid(), ok && h.Hop != to:
+			return Hop{}, false
+		default:
+			to, ok = h.Hop, true
+		}
+	}
+	return to, ok
+}
+
 // SetGateway enters the link address of a router, which Hop then gives without
 // a Next. It must not be called beside Hop.
 func (r *Routes) SetGateway(link int, gateway netip.Addr, mac [6]byte) {

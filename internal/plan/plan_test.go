@@ -194,7 +194,7 @@ func TestSpanLenIsAboutAMillisecond(t *testing.T) {
 		senders int
 		want    int
 	}{{0, 1, MaxSpan}, {0.5, 1, 1}, {10_000, 1, 10}, {10_000, 4, 2}, {1e9, 2, MaxSpan}} {
-		if got := SpanLen(tt.rate, tt.senders); got != tt.want {
+		if got := SpanLen(tt.rate, tt.senders, MaxSpan); got != tt.want {
 			t.Errorf("SpanLen(%v, %d) = %d, want %d", tt.rate, tt.senders, got, tt.want)
 		}
 	}

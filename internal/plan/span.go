@@ -35,8 +35,8 @@ func (s *Span) At(i int) uint64 {
 	return s.From + uint64(i)
 }
 
-// MaxSpan is the most probes in a span: few enough that a span is on the wire
-// within a millisecond on any path, enough to share a system call among.
+// MaxSpan is the most probes in a span that is sent by a system call: few enough
+// that it is on the wire within a millisecond, enough to share the call among.
 const MaxSpan = 128
 
 // Senders returns how many of at most so many senders a rate in packets per
@@ -51,11 +51,12 @@ func Senders(rate float64, most int) int {
 }
 
 // SpanLen returns the number of probes per span at a rate in packets per second
-// (0: unlimited) shared by a number of senders: about a millisecond's worth.
-func SpanLen(rate float64, senders int) int {
+// (0: unlimited) shared by a number of senders: about a millisecond's worth, and
+// not more than most.
+func SpanLen(rate float64, senders, most int) int {
 	if rate <= 0 {
-		return MaxSpan
+		return most
 	}
 	perMillisecond := rate * time.Millisecond.Seconds() / float64(senders)
-	return int(min(max(perMillisecond, 1), MaxSpan))
+	return int(min(max(perMillisecond, 1), float64(most)))
 }

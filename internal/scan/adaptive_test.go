@@ -109,7 +109,7 @@ func (r *road) drive(c *controller, rate float64, d time.Duration) {
 // send sends until a time.
 func (r *road) send(rate float64, until time.Time) {
 	look := sent{at: r.now, rate: rate}
-	room := plan.SpanLen(rate, 1)
+	room := plan.SpanLen(rate, 1, plan.MaxSpan)
 	if r.machine > 0 {
 		rate = min(rate, r.machine)
 	}

@@ -429,7 +429,7 @@ func TestSpansOfARetryGrowWithTheRate(t *testing.T) {
 	var span plan.Span
 	for _, rate := range []float64{5000, 20_000, 1000, 100_000} {
 		s.SetRate(rate)
-		if want := plan.SpanLen(rate, 1); !pass.Next(&span) || span.Len() != want {
+		if want := plan.SpanLen(rate, 1, plan.MaxSpan); !pass.Next(&span) || span.Len() != want {
 			t.Errorf("%d probes at %v packets a second, want %d", span.Len(), rate, want)
 		}
 	}

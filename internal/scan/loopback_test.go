@@ -20,8 +20,19 @@ func overSockets(t *testing.T, p *plan.Plan, name string, retries int) ([]result
 	return overSocketsOf(t, p, name, retries, p.Len()*uint64(retries+1))
 }
 
+// by runs a SYN scan by a path.
+func by(t *testing.T, path Pathway, p *plan.Plan) ([]result.Record, Summary) {
+	t.Helper()
+	return dialled(t, p, "syn", 0, Options{Kernel: Kernel{Path: path, Plan: p, Method: method.ByName("syn"), Seed: 1}})
+}
+
 // overSocketsOf runs it on the sockets of so many probes, 0 for many.
 func overSocketsOf(t *testing.T, p *plan.Plan, name string, retries int, probes uint64) ([]result.Record, Summary) {
+	t.Helper()
+	return dialled(t, p, name, retries, Options{Probes: probes})
+}
+
+func dialled(t *testing.T, p *plan.Plan, name string, retries int, o Options) ([]result.Record, Summary) {
 	t.Helper()
 	routes, err := netif.Resolve(t.Context(), p.Targets(), netif.Options{})
 	if err != nil {
@@ -31,7 +42,8 @@ func overSocketsOf(t *testing.T, p *plan.Plan, name string, retries int, probes 
 	if err != nil {
 		t.Fatal(err)
 	}
-	network, err := Dial(t.Context(), Options{Routes: routes, SourcePort: port, Ports: uint16(Ports(retries, 0)), Senders: 2, Probes: probes})
+	o.Routes, o.SourcePort, o.Ports, o.Senders = routes, port, uint16(Ports(retries, 0)), 2
+	network, err := Dial(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,9 @@ import (
 	"sync"
 	"time"
 
+	"synoptic/bpf/generate"
 	"synoptic/internal/cookie"
+	"synoptic/internal/method"
 	"synoptic/internal/netif"
 	"synoptic/internal/plan"
 	"synoptic/internal/wire"
@@ -30,7 +32,13 @@ type Network struct {
 	Conns []tx.Conn
 	TTL   uint8 // of the probes; 0: the default
 
-	resolver *resolver // nil: every link address is known
+	resolver *resolver           // nil: every link address is known
+	kernel   *generate.Generator // nil: the Conns send
+	slots    int                 // of it
+
+	// Why the kernel does not do what it was to: judge the answers of a way, make
+	// the probes.
+	unjudged, unmade error
 }
 
 // Way is one interface of a Network.
@@ -38,8 +46,9 @@ type Way struct {
 	tx.Link  // how probes look on it
 	rx.Match // what answers look like; its sources are the probes'
 	Source   rx.Source
-	Drops    Drops // nil: not known
-	index    int   // of the interface
+	Drops    Drops  // nil: not known
+	index    int    // of the interface
+	heard    string // how, for Paths
 }
 
 // Drops counts packets that the machine dropped, on their way in before the Source
@@ -60,6 +69,7 @@ type Options struct {
 	TTL               uint8
 	Probes            uint64 // that the scan will send at most; 0: not known
 	RingBlocks        int    // of the receive ring, 0: rx.RingBlocks
+	Kernel            Kernel
 }
 
 // fewProbes are so many that a plain socket has room for the answers to all.
@@ -96,9 +106,6 @@ func Dial(ctx context.Context, o Options) (_ *Network, err error) {
 			Match: rx.Match{Source4: link.Source4, Source6: link.Source6, Port: o.SourcePort, Ports: o.Ports, Link: headers[link.Kind].received},
 			index: link.Index,
 		}
-		if way.Source, err = o.openSource(link, way.Match); err != nil {
-			return nil, err
-		}
 		n.Ways = append(n.Ways, way) // from here on Close knows it
 		if slices.ContainsFunc(n.Ways[:i], func(w Way) bool { return w.index == link.Index }) {
 			continue // an interface's drops count once
@@ -127,7 +134,10 @@ func Dial(ctx context.Context, o Options) (_ *Network, err error) {
 		return nil, err
 	}
 	n.Route = n.resolver.route
-	return n, n.resolver.gateways(ctx)
+	if err = n.resolver.gateways(ctx); err != nil {
+		return nil, err
+	}
+	return n, n.open(&o)
 }
 
 // headers are those in front of IP, by kind of link. On lo a received frame has
@@ -171,13 +181,18 @@ func (n *Network) Close() error {
 		all = append(all, c)
 	}
 	for _, w := range n.Ways {
-		all = append(all, w.Source)
+		if w.Source != nil {
+			all = append(all, w.Source)
+		}
 		if w.Drops != nil {
 			all = append(all, w.Drops)
 		}
 	}
 	if n.resolver != nil {
 		all = append(all, n.resolver)
+	}
+	if n.kernel != nil {
+		all = append(all, n.kernel)
 	}
 	errs := make([]error, len(all))
 	var closing sync.WaitGroup
@@ -189,25 +204,40 @@ func (n *Network) Close() error {
 }
 
 // Senders implements Prober.
-func (n *Network) Senders(rate float64) int { return plan.Senders(rate, len(n.Conns)) }
+func (n *Network) Senders(rate float64) (senders, maxSpan int) {
+	if n.kernel != nil {
+		return plan.Senders(rate, n.slots), tx.KernelSpan
+	}
+	return plan.Senders(rate, len(n.Conns)), plan.MaxSpan
+}
+
+// probe says how the probes look.
+func (n *Network) probe(p *plan.Plan, m *method.Method, key cookie.Key) tx.Probe {
+	probe := tx.Probe{Plan: p, Method: m, Key: key, SourcePort: n.Ways[0].Port, TTL: n.TTL, Route: n.Route}
+	if n.Ways[0].Ports > 1 {
+		probe.PortStep = 1
+	}
+	for _, w := range n.Ways {
+		probe.Links = append(probe.Links, w.Link)
+	}
+	return probe
+}
 
 // Start implements Prober.
 func (n *Network) Start(cfg Config, key cookie.Key, pacer *tx.Pacer) (Sender, Receiver) {
 	if n.resolver != nil {
 		n.resolver.begin(cfg)
 	}
-	probe := tx.Probe{
-		Plan: cfg.Plan, Method: cfg.Method, Key: key, SourcePort: n.Ways[0].Port, PortStep: 1, TTL: n.TTL, Route: n.Route,
-	}
-	if cfg.OnePort {
-		probe.PortStep = 0
-	}
+	probe := n.probe(cfg.Plan, cfg.Method, key)
 	var inputs []rx.Input
 	for _, w := range n.Ways {
-		probe.Links = append(probe.Links, w.Link)
 		inputs = append(inputs, rx.Input{Source: w.Source, Class: &rx.Classifier{Plan: cfg.Plan, Method: cfg.Method, Key: key, Match: w.Match}})
 	}
-	return tx.New(probe, n.Conns[:n.Senders(cfg.Rate)], pacer, tx.NewPrefixes(cfg.RatePerPrefix)), rx.New(inputs...)
+	senders, _ := n.Senders(cfg.Rate)
+	if n.kernel != nil {
+		return tx.NewKernel(n.kernel, senders, pacer), rx.New(inputs...)
+	}
+	return tx.New(probe, n.Conns[:senders], pacer, tx.NewPrefixes(cfg.RatePerPrefix)), rx.New(inputs...)
 }
 
 // Prepare implements Prober.

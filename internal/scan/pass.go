@@ -66,9 +66,9 @@ func (p *pass) Next(s *plan.Span) bool {
 	defer p.mu.Unlock()
 	p.finish(s)
 	p.scan.canaries.finish(s)
-	room := plan.SpanLen(p.scan.Rate(), p.scan.senders)
+	room := plan.SpanLen(p.scan.Rate(), p.scan.senders, p.scan.maxSpan)
 	if cap(s.Pending) < room { // it has been cut to what a lower rate needs
-		s.Pending = make([]uint64, 0, plan.MaxSpan)
+		s.Pending = make([]uint64, 0, p.scan.maxSpan)
 	}
 	if p.scan.canaries.take(s, room, time.Now()) {
 		return true

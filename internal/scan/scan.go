@@ -87,8 +87,9 @@ func (c *Config) visit() uint64 {
 // Prober is how a scan probes: by raw packets over a Network, or by the
 // system's own connections (package connect).
 type Prober interface {
-	// Senders says how many senders share a rate, in packets per second.
-	Senders(rate float64) int
+	// Senders says how many senders share a rate, in packets per second, and how
+	// many probes a span of theirs has at most.
+	Senders(rate float64) (senders, maxSpan int)
 	// Start makes the two halves of a run. The receiving half is run before
 	// anything is sent.
 	Start(Config, cookie.Key, *tx.Pacer) (Sender, Receiver)
@@ -97,6 +98,8 @@ type Prober interface {
 	Prepare(context.Context, *tx.Pacer) error
 	// Reaches tells whether probes can go to a target; valid after Prepare.
 	Reaches(netip.Addr) bool
+	// Paths says which way packets go.
+	Paths() Paths
 	// Neighbours says how finding link addresses went, or goes.
 	Neighbours() Neighbours
 	// Living yields the targets that have shown a sign of life by then.
@@ -148,6 +151,7 @@ type Scan struct {
 	pacer   *tx.Pacer
 	send    Sender
 	senders int
+	maxSpan int
 	receive Receiver
 	answers ledger.Ledger
 	hosts   ledger.Ledger // by host key: see silence.go
@@ -208,7 +212,7 @@ func New(cfg Config, prober Prober) (*Scan, error) {
 		rate = s.control.rate
 	}
 	s.pacer = tx.NewPacer(rate)
-	s.senders = prober.Senders(cfg.Rate)
+	s.senders, s.maxSpan = prober.Senders(cfg.Rate)
 	s.send, s.receive = prober.Start(cfg, cookie.NewKey(cfg.Seed), s.pacer)
 	s.state.Store("starting")
 	s.reason.Store("")

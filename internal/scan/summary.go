@@ -82,6 +82,7 @@ type Summary struct {
 	Seed        uint64  `json:"seed"`
 	Interrupted bool    `json:"interrupted"`
 	Retries     int     `json:"retries"`
+	Paths       Paths   `json:"paths"` // of the packets
 	Elapsed     float64 `json:"elapsed_seconds"`
 	Rate        float64 `json:"packets_per_second"` // while sending
 
@@ -149,7 +150,7 @@ func (s *Scan) summary(interrupted bool) (Summary, error) {
 	sent, received := s.send.Stats(), s.receive.Stats()
 	b := s.books()
 	sum := Summary{
-		Method: s.cfg.Method.Name, Seed: s.cfg.Seed, Interrupted: interrupted, Retries: s.cfg.Retries,
+		Method: s.cfg.Method.Name, Seed: s.cfg.Seed, Interrupted: interrupted, Retries: s.cfg.Retries, Paths: s.prober.Paths(),
 		Elapsed: b.Elapsed.Seconds(),
 		Planned: s.limit, Probed: s.probed() - s.missing.Load(), Unreachable: s.missing.Load(),
 		Generated: b.Sent.Generated, Sent: b.Sent.Sent, Refused: b.Sent.Refused, DeviceDropped: b.Lost.Device,

@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -78,6 +79,7 @@ type sweep struct {
 	retries      int
 	repairs      int
 	rate         float64
+	path         Pathway
 }
 
 // inLab runs a sweep against the responder and compares everything.
@@ -95,7 +97,8 @@ func inLab(t *testing.T, l *lab.Lab, sw sweep) Summary {
 	if err != nil {
 		t.Fatal(err)
 	}
-	network, err := Dial(t.Context(), Options{Routes: routes, SourcePort: port, Ports: uint16(Ports(sw.retries, sw.repairs)), Senders: sw.senders})
+	network, err := Dial(t.Context(), Options{Routes: routes, SourcePort: port, Ports: uint16(Ports(sw.retries, sw.repairs)), Senders: sw.senders,
+		Kernel: Kernel{Path: sw.path, Plan: p, Method: m, Seed: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,9 +114,14 @@ func inLab(t *testing.T, l *lab.Lab, sw sweep) Summary {
 	}
 	runtime.ReadMemStats(&after)
 	t.Logf("%.0f packets/s, %+v", sum.Rate, sum)
-	// Buffers, timers of the pacer and the ledger's pages grow; packets cost none.
-	if n := after.Mallocs - before.Mallocs; n > (sum.Sent+sum.Received)/200 {
-		t.Errorf("%d allocations for %d packets", n, sum.Sent+sum.Received)
+	if got := Pathway(sum.Paths.Transmit); got != cmp.Or(sw.path, PacketPath) {
+		t.Errorf("probes took path %q", got)
+	}
+	// The ledger's pages, canaries and what is looked at by the clock take memory;
+	// packets take none, and neither do spans.
+	ticks := uint64(sum.Elapsed / samplePause.Seconds())
+	if n, most := after.Mallocs-before.Mallocs, (sum.Sent+sum.Received)/400+60*ticks; n > most {
+		t.Errorf("%d allocations for %d packets in %d ticks, want at most %d", n, sum.Sent+sum.Received, ticks, most)
 	}
 
 	responder, err := l.Responder.Config()
@@ -179,14 +187,16 @@ func TestSweepFindsExactlyTheTruth(t *testing.T) {
 	} {
 		for _, name := range truth.methods {
 			for family, words := range map[string]string{"ipv4": "10.0.0.0/15", "ipv6": "fd00:10::/111"} {
-				t.Run(fmt.Sprintf("%s/%s/%s", truth.name, name, family), func(t *testing.T) {
-					cfg := standard
-					truth.change(&cfg)
-					if err := l.Responder.Configure(cfg); err != nil {
-						t.Fatal(err)
-					}
-					inLab(t, l, sweep{words: words, ports: "1-16", method: name, senders: 1})
-				})
+				for _, path := range []Pathway{PacketPath, KernelPath} {
+					t.Run(fmt.Sprintf("%s/%s/%s/%s", path, truth.name, name, family), func(t *testing.T) {
+						cfg := standard
+						truth.change(&cfg)
+						if err := l.Responder.Configure(cfg); err != nil {
+							t.Fatal(err)
+						}
+						inLab(t, l, sweep{words: words, ports: "1-16", method: name, senders: 1, path: path})
+					})
+				}
 			}
 		}
 	}
@@ -205,28 +215,35 @@ func TestFourShardsProbeEveryEndpointOnce(t *testing.T) {
 	cfg.LoseShare, cfg.LoseTries = respond.Whole, 1
 	l := lab.New(t, lab.Config{Here: true, Respond: &cfg})
 	whole := newPlan(t, "1-5", "10.0.0.0/16")
-	probed := func(want uint64) {
-		t.Helper()
-		counters, err := l.Responder.Counters()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := counters.TCP[wire.SYN]; got != want {
-			t.Errorf("the responder saw %d probes, want %d", got, want)
-		}
-	}
-	for i := range uint64(4) {
-		p, err := plan.New(whole.Targets(), whole.Ports(), 1, plan.Shard{Index: i + 1, Count: 4})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, sum := overSockets(t, p, "syn", 0); sum.Open > 0 || sum.Sent != whole.Len()/4 {
-			t.Errorf("shard %d: %d probes, %d of endpoints probed before", i+1, sum.Sent, sum.Open)
-		}
-	}
-	probed(whole.Len())
-	// The check can fail: a second pass is answered throughout.
-	if _, sum := overSockets(t, whole, "syn", 0); sum.Open != whole.Len() {
-		t.Errorf("a second pass found %d of %d", sum.Open, whole.Len())
+	for _, path := range []Pathway{PacketPath, KernelPath} {
+		t.Run(string(path), func(t *testing.T) {
+			if err := l.Responder.Reset(); err != nil {
+				t.Fatal(err)
+			}
+			probed := func(want uint64) {
+				t.Helper()
+				counters, err := l.Responder.Counters()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := counters.TCP[wire.SYN]; got != want {
+					t.Errorf("the responder saw %d probes, want %d", got, want)
+				}
+			}
+			for i := range uint64(4) {
+				p, err := plan.New(whole.Targets(), whole.Ports(), 1, plan.Shard{Index: i + 1, Count: 4})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, sum := by(t, path, p); sum.Open > 0 || sum.Sent != whole.Len()/4 {
+					t.Errorf("shard %d: %d probes, %d of endpoints probed before", i+1, sum.Sent, sum.Open)
+				}
+			}
+			probed(whole.Len())
+			// The check can fail: a second pass is answered throughout.
+			if _, sum := by(t, path, whole); sum.Open != whole.Len() {
+				t.Errorf("a second pass found %d of %d", sum.Open, whole.Len())
+			}
+		})
 	}
 }
