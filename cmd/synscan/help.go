@@ -14,7 +14,7 @@ const tagline = "find open TCP ports on many addresses at once"
 
 // synopsis is how the program is called.
 var synopsis = []string{"synscan [options] TARGET...", "synscan convert [options] FILE", "synscan diff BEFORE AFTER",
-	"synscan completion bash|zsh|fish", "synscan man"}
+	"synscan doctor [-e NAME] [--json]", "synscan completion bash|zsh|fish", "synscan man"}
 
 // Before the options.
 var introduction = cli.Section{Heading: "Description", Text: `synscan finds open TCP ports on many addresses at once.
@@ -37,7 +37,8 @@ synscan -iL targets.txt --excludefile never.txt -p 443 | cut -d' ' -f1
 synscan --top-ports 20 --rate 50k --echo >my.toml 10.0.0.0/8
 synscan -c my.toml
 synscan convert -oX monday.xml monday.jsonl
-synscan diff monday.jsonl tuesday.jsonl`},
+synscan diff monday.jsonl tuesday.jsonl
+synscan doctor -e eth0`},
 	{Heading: "Exit code", Text: `0 done, 1 a fault during the run, 2 the command line cannot be honoured and nothing was sent, 3 done but something was lost, 130 interrupted. The first Ctrl-C stops sending and waits for answers, the second ends at once.`},
 }
 

@@ -18,6 +18,7 @@
 //	outputs.go  where results go; about.go what reports say of the scan
 //	names.go    the names of addresses, looked up beside the scan
 //	convert.go, diff.go   the commands for files of results
+//	doctor.go   the command that says what is missing (machine.go, diagnose.go)
 //	signals.go  what an interrupt does
 //	checkpoint.go, resume.go, marks.go   going on with a scan that ended early
 //	keys.go     what a key does during a scan

@@ -201,6 +201,18 @@ func TestOneCapabilityIsEnough(t *testing.T) {
 	h := l.MustAddHost(t, cfg)
 	cfg.Place = lab.Routed
 	far := l.MustAddHost(t, cfg)
+	nobody := append(asNobody(t, "-all,+net_raw"), "-sS", "--status-json", "-p1-100")
+	for _, addrs := range [][]netip.Addr{{h.Addr4, far.Addr4}, {h.Addr6, far.Addr6}} {
+		s := runIn(t, l.Scanner, append(slices.Clone(nobody), addrs[0].String(), addrs[1].String())...)
+		s.ends(t, exitDone)
+		s.isTrue(t, l.MustTruth(t), "syn", addrs...)
+	}
+}
+
+// asNobody is the program as a command of a user without any privileges but some
+// capabilities, as setpriv(1) has them.
+func asNobody(t *testing.T, caps string) []string {
+	t.Helper()
 	// The program is in a directory that is root's alone.
 	path, err := exec.LookPath("synscan")
 	if err != nil {
@@ -214,18 +226,13 @@ func TestOneCapabilityIsEnough(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer os.RemoveAll(dir)
+	t.Cleanup(func() { os.RemoveAll(dir) })
 	copied := filepath.Join(dir, "synscan")
 	if err := errors.Join(os.Chmod(dir, 0o755), os.WriteFile(copied, binary, 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	nobody := []string{"setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps", "-all,+net_raw", "--ambient-caps", "-all,+net_raw",
-		"--bounding-set", "-all,+net_raw", copied, "-sS", "--status-json", "-p1-100"}
-	for _, addrs := range [][]netip.Addr{{h.Addr4, far.Addr4}, {h.Addr6, far.Addr6}} {
-		s := runIn(t, l.Scanner, append(slices.Clone(nobody), addrs[0].String(), addrs[1].String())...)
-		s.ends(t, exitDone)
-		s.isTrue(t, l.MustTruth(t), "syn", addrs...)
-	}
+	return []string{"setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups",
+		"--inh-caps", caps, "--ambient-caps", caps, "--bounding-set", caps, copied}
 }
 
 // A gateway that does not answer is named before anything is sent.

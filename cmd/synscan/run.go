@@ -102,7 +102,7 @@ func (a *app) command(code *int) *cobra.Command {
 		}
 		fmt.Fprintf(a.print, "%s\n%s", c.Long, c.UsageString())
 	})
-	cmd.AddCommand(a.convertCommand(code), a.diffCommand(code))
+	cmd.AddCommand(a.convertCommand(code), a.diffCommand(code), a.doctorCommand(code))
 	cmd.RunE = func(_ *cobra.Command, targets []string) (err error) {
 		if w.version {
 			fmt.Fprintln(a.print, versionLine())

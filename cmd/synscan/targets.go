@@ -145,7 +145,7 @@ func (a *app) readFile(name string) ([]target.Word, error) {
 }
 
 // commands are what may stand in the place of options and targets.
-var commands = []string{"completion", "convert", "diff", "man"}
+var commands = []string{"completion", "convert", "diff", "doctor", "man"}
 
 // checkTargets refuses what is a target only because every word of letters could
 // be the name of a host: an option without its hyphens, a command that does not

@@ -69,7 +69,7 @@ func (p *Page) Options(out io.Writer, g Group) {
 	g.Flags.VisitAll(func(f *pflag.Flag) {
 		value, text := unquote(f)
 		left := strings.TrimSpace(p.Left(f) + " " + value)
-		for _, line := range wrap(text, helpWidth-p.Column) {
+		for _, line := range Wrap(text, helpWidth-p.Column) {
 			fmt.Fprintf(out, "  %-*s%s\n", p.Column-2, left, line)
 			left = ""
 		}
@@ -89,13 +89,14 @@ func unquote(f *pflag.Flag) (value, text string) {
 func fill(text string) string {
 	paragraphs := strings.Split(text, "\n\n")
 	for i, p := range paragraphs {
-		paragraphs[i] = strings.Join(wrap(p, helpWidth), "\n")
+		paragraphs[i] = strings.Join(Wrap(p, helpWidth), "\n")
 	}
 	return strings.Join(paragraphs, "\n\n")
 }
 
-// wrap breaks a text between words.
-func wrap(text string, width int) []string {
+// Wrap breaks a text between words, into lines of so many bytes at most unless a word
+// is longer.
+func Wrap(text string, width int) []string {
 	var lines []string
 	line := ""
 	for word := range strings.FieldsSeq(text) {

@@ -15,7 +15,8 @@
 //  4. neighbour.go lists whom the scan has to ask for a link address: gateways,
 //     and targets on a link itself. It asks nobody.
 //
-// Beside it, sourceport.go chooses the TCP ports that the probes come from.
+// Beside it, sourceport.go chooses the TCP ports that the probes come from,
+// list.go shows what there is, and xdp.go what an interface can do with XDP.
 //
 // The result are Routes (routes.go). Their Hop is called per probe: it allocates
 // nothing, and any number of goroutines may call it at once.

@@ -70,6 +70,30 @@ func ListInterfaces() ([]Interface, error) {
 	return list, nil
 }
 
+// FindInterface returns the one of that name; the error of another name says which
+// there are.
+func FindInterface(name string) (Interface, error) {
+	handle, err := open(unix.NETLINK_ROUTE)
+	if err != nil {
+		return Interface{}, err
+	}
+	defer handle.Close()
+	link, err := linkByName(handle, name)
+	if err != nil {
+		return Interface{}, err
+	}
+	list, err := ListInterfaces()
+	if err != nil {
+		return Interface{}, err
+	}
+	for _, i := range list {
+		if i.Index == link.Index {
+			return i, nil
+		}
+	}
+	return Interface{}, fmt.Errorf("find interface %q: it has just gone", name)
+}
+
 func stateOf(a *netlink.LinkAttrs) string {
 	switch {
 	case a.RawFlags&unix.IFF_UP == 0:
