@@ -23,7 +23,9 @@ func (k *Kernel) Read() ([]byte, time.Time, error) {
 		time.Sleep(socketPause)
 		record, at, err = k.validator.Read()
 		if errors.Is(err, validate.ErrIdle) {
-			err = ErrIdle
+			if err = k.validator.Alive(); err == nil {
+				err = ErrIdle
+			}
 		}
 	}
 	return record, at, err

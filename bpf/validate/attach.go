@@ -43,7 +43,10 @@ func (v *Validator) Attach(ifindex int, mode Mode) (Mode, error) {
 	if err != nil {
 		return "", fmt.Errorf("attach the validator: device %d: %w", ifindex, err)
 	}
-	mode, err = v.attach(dev, mode)
+	if mode, err = v.attach(dev, mode); err == nil {
+		v.device = dev.Attrs().Name
+		v.fate, err = follow(ifindex)
+	}
 	if err != nil {
 		return "", fmt.Errorf("attach the validator to %q: %w", dev.Attrs().Name, err)
 	}
@@ -96,4 +99,34 @@ func (v *Validator) attachAs(dev netlink.Link, mode Mode) error {
 	}
 	v.link = l
 	return nil
+}
+
+// follow opens a socket that has an error once a device has gone down or away. The
+// kernel tells packet sockets so (packet_notifier, net/packet/af_packet.c), and nobody
+// who is attached there. The protocol is one that no frame is of, so that it costs
+// those that arrive nothing: of IEEE 802's for local experiments.
+func follow(ifindex int) (int, error) {
+	const experimental = 0x88b5
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open a packet socket: %w", err)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: experimental>>8 | experimental&0xff<<8, Ifindex: ifindex}); err != nil {
+		unix.Close(fd)
+		return -1, fmt.Errorf("bind a packet socket: %w", err)
+	}
+	return fd, nil
+}
+
+// Alive returns an error, once, when the device has gone down or away since Attach, so
+// that nothing arrives there any more.
+func (v *Validator) Alive() error {
+	if v.fate < 0 {
+		return nil
+	}
+	errno, err := unix.GetsockoptInt(v.fate, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err == nil && errno == 0 {
+		return nil
+	}
+	return fmt.Errorf("receive on %s: the interface went down or away", v.device)
 }

@@ -24,6 +24,8 @@ type Validator struct {
 	record  ringbuf.Record
 	clock   clock
 	link    link.Link // nil: not attached
+	device  string    // where
+	fate    int       // of it: a socket that tells; -1: not attached
 }
 
 // New loads the program; Attach puts it to work. A verifier's complaint is
@@ -52,7 +54,7 @@ func load(cfg *Config) (_ *Validator, err error) {
 		return nil, err
 	}
 	spec.Maps[bpfMapAnswers].MaxEntries = uint32(cmp.Or(cfg.Ring, DefaultRing))
-	v := new(Validator)
+	v := &Validator{fate: -1}
 	if err := spec.LoadAndAssign(&v.objects, nil); err != nil {
 		return nil, explain(err)
 	}
@@ -95,6 +97,9 @@ func (v *Validator) Close() error {
 	var errs []error
 	if v.link != nil {
 		errs = append(errs, v.link.Close())
+	}
+	if v.fate >= 0 {
+		errs = append(errs, unix.Close(v.fate))
 	}
 	if v.answers != nil {
 		errs = append(errs, v.answers.Close())

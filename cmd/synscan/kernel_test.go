@@ -758,6 +758,34 @@ func TestOneCPUIsEnough(t *testing.T) {
 	}
 }
 
+// While a scan only waits for answers, nothing but the device can tell that none will
+// come: that it has gone ends the scan as a fault, and soon.
+func TestADeviceThatGoesWhileAnswersAreAwaited(t *testing.T) {
+	for name, gone := range map[string]func(netlink.Link) error{"away": netlink.LinkDel, "down": netlink.LinkSetDown} {
+		t.Run(name, func(t *testing.T) {
+			l := openLab(t, func(c *respond.Config) { c.Open = 0 })
+			const endpoints = 1 << 14
+			p := begin(t, l, t.TempDir(), nil, "--path", "kernel", "-p80", "--retries", "0", "--rate", "max", "10.0.0.0/18")
+			wait(t, "probes", func() bool { return probesSeen(t, l) == endpoints })
+			time.Sleep(100 * time.Millisecond)
+			if err := l.Scanner.Do(func() error {
+				dev, err := netlink.LinkByName(lab.ScannerDevice)
+				if err != nil {
+					return err
+				}
+				return gone(dev)
+			}); err != nil {
+				t.Fatal(err)
+			}
+			start := time.Now()
+			stderr := p.ends(exitFailed)
+			if took := time.Since(start); took > 500*time.Millisecond || !strings.Contains(stderr, "receive on "+lab.ScannerDevice+": the interface went down or away") {
+				t.Errorf("it ends after %v and says:\n%s", took, stderr)
+			}
+		})
+	}
+}
+
 // Until the first probe leaves, the kernel path takes so much longer than the packet
 // path: for what is loaded, verified, attached and tried before.
 func TestTheKernelPathBeginsSoon(t *testing.T) {

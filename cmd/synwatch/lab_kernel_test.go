@@ -37,7 +37,7 @@ func TestTheDetectorCountsWhatTheKernelSends(t *testing.T) {
 			scan := l.Scanner.Command(ctx, synscan, "-s"+string(m.Letter), "--path", "kernel", "-p1-3", "--rate", "max", "--senders", "2", "--retries", "1",
 				"--wait", "0.5s", "--status-json", behind[0].String(), behind[1].String())
 			var said bytes.Buffer
-			scan.Stderr = &said
+			scan.Stderr, scan.Dir = &said, t.TempDir()
 			if err := scan.Run(); err != nil {
 				t.Fatalf("synscan: %v\n%s", err, &said)
 			}
