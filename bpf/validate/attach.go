@@ -3,6 +3,7 @@ package validate
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
@@ -30,7 +31,8 @@ var (
 // Attach puts the program on a device of the calling thread's network namespace
 // and returns the mode that it runs in. It is taken away by Close, or by the
 // end of the process, however that comes. Many drivers stop for a moment to
-// take a program in native mode: attach before the first probe is sent.
+// take a program in native mode: attach before the first probe is sent. A link
+// that is lost by it has some seconds to come back.
 //
 // In native mode the reset of a veth device reaches its peer only if that polls,
 // which it does with GRO on or with an XDP program of its own (veth_xdp_xmit),
@@ -46,6 +48,9 @@ func (v *Validator) Attach(ifindex int, mode Mode) (Mode, error) {
 	if mode, err = v.attach(dev, mode); err == nil {
 		v.device = dev.Attrs().Name
 		v.fate, err = follow(ifindex)
+	}
+	if mode == Native && dev.Attrs().OperState == netlink.OperUp {
+		awaitLink(ifindex, linkReturns)
 	}
 	if err != nil {
 		return "", fmt.Errorf("attach the validator to %q: %w", dev.Attrs().Name, err)
@@ -99,6 +104,19 @@ func (v *Validator) attachAs(dev netlink.Link, mode Mode) error {
 	}
 	v.link = l
 	return nil
+}
+
+// linkReturns is for how long a network card may negotiate again.
+const linkReturns = 5 * time.Second
+
+// awaitLink returns when a device's link is up, or after a time: then the scan says
+// what it lacks.
+func awaitLink(ifindex int, most time.Duration) {
+	for end := time.Now().Add(most); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if dev, err := netlink.LinkByIndex(ifindex); err != nil || dev.Attrs().OperState == netlink.OperUp {
+			return
+		}
+	}
 }
 
 // follow opens a socket that has an error once a device has gone down or away. The

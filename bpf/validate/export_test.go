@@ -11,6 +11,9 @@ const (
 	RecordFromLen = recordFromLen
 )
 
+// AwaitLink waits for a link.
+var AwaitLink = awaitLink
+
 // Run puts a frame through the program: its verdict, and the frame afterwards,
 // which is in out.
 func (v *Validator) Run(frame, out []byte) (verdict uint32, after []byte, err error) {

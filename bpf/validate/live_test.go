@@ -572,6 +572,52 @@ func TestAKillLeavesNothing(t *testing.T) {
 	}
 }
 
+// A link that is lost is waited for, as long as it may take, and one that is there is
+// not.
+func TestALinkIsWaitedFor(t *testing.T) {
+	l := lab.New(t, lab.Config{})
+	set := func(up func(netlink.Link) error) error {
+		return l.Gate.Do(func() error {
+			dev, err := netlink.LinkByName(lab.GateDevice)
+			if err != nil {
+				return err
+			}
+			return up(dev)
+		})
+	}
+	if err := l.Scanner.Do(func() error {
+		dev, err := netlink.LinkByName(lab.ScannerDevice)
+		if err != nil {
+			return err
+		}
+		wait := func(most time.Duration) time.Duration {
+			begin := time.Now()
+			validate.AwaitLink(dev.Attrs().Index, most)
+			return time.Since(begin)
+		}
+		if took := wait(time.Minute); took > time.Second {
+			t.Errorf("a link that is up was waited for: %v", took)
+		}
+		if err := set(netlink.LinkSetDown); err != nil {
+			return err
+		}
+		if took := wait(100 * time.Millisecond); took < 100*time.Millisecond {
+			t.Errorf("a link that is down was waited for only %v", took)
+		}
+		up := make(chan error)
+		go func() {
+			time.Sleep(300 * time.Millisecond)
+			up <- set(netlink.LinkSetUp)
+		}()
+		if took := wait(time.Minute); took < 300*time.Millisecond || took > 10*time.Second {
+			t.Errorf("a link that comes back was waited for %v", took)
+		}
+		return <-up
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestAttach(t *testing.T) {
 	l := lab.New(t, lab.Config{})
 	tunnel := l.MustAddHost(t, lab.HostConfig{Place: lab.Tunnel})
