@@ -202,7 +202,7 @@ func TestEveryOptionStandsAloneInAFile(t *testing.T) {
 		"iL": "list", "exclude": "127.0.0.2", "excludefile": "list", "ports": "80", "top-ports": "5", "yes-really-scan": "5",
 		"scan": "S", "no-ping": "n", "timing": "4", "rate": "5", "rate-per-prefix": "5", "retries": "1", "wait": "1", "seed": "1", "shard": "1/2",
 		"max-probes": "1", "senders": "1", "interface": "lo", "source-ip": "127.0.0.1", "source-port": "1", "router-mac": "02:00:00:00:00:01",
-		"ttl": "9", "verbose": "2", "repairs": "1", "max-loss": "5", "max-errors": "1", "checkpoint": "F",
+		"ttl": "9", "path": "packet", "verbose": "2", "repairs": "1", "max-loss": "5", "max-errors": "1", "checkpoint": "F",
 		"oD": "out", "oJ": "out", "oL": "out", "oG": "out", "oN": "out", "oX": "out", "oA": "out",
 	}
 	_, all, _ := defined()
