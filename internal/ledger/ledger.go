@@ -47,6 +47,7 @@ type Ledger struct {
 	hand  [hand]struct { // some of pages, each at its number modulo hand
 		number uint64
 		*page
+		touched words // since it was taken: all its marks are there until it is put away
 	}
 	spare  *[denseLen]byte // nil, or all zero, for the next new page
 	counts [Open + 1]uint64
@@ -58,7 +59,7 @@ func (l *Ledger) Put(pos uint64, mark Mark) Outcome {
 		return Duplicate
 	}
 	l.mu.Lock()
-	old := l.take(pos>>pageBits).put(uint16(pos&(pageLen-1)), mark)
+	old := l.take(pos).put(uint16(pos&(pageLen-1)), mark)
 	outcome := Duplicate
 	if old < mark {
 		outcome = New
@@ -151,15 +152,21 @@ func (l *Ledger) look(number uint64) *page {
 	return l.pages[number]
 }
 
-// take takes the page of a number at hand, and makes it if there is none.
-func (l *Ledger) take(number uint64) *page {
+// take takes the page of a position at hand, to put a mark there, and makes it if there
+// is none.
+func (l *Ledger) take(pos uint64) *page {
+	number := pos >> pageBits
 	at := &l.hand[number%hand]
 	if at.page != nil && at.number == number {
+		at.touched.add(pos)
 		return at.page
 	}
+	// A page with few marks has 2 bits per position only since it was made.
 	if p := at.page; p != nil && p.dense != nil && p.count <= sparseMost {
-		l.spare = p.pack()
+		l.spare = p.pack(&at.touched)
 	}
+	at.touched = words{}
+	at.touched.add(pos)
 	p := l.pages[number]
 	if p == nil {
 		if l.spare == nil {

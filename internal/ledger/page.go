@@ -83,11 +83,25 @@ func (p *page) unpack() {
 	p.sparse = nil
 }
 
-// pack turns 2 bits per position into a list, and returns their memory, cleared.
-func (p *page) pack() *[denseLen]byte {
+// words is a set of a page's words.
+type words [pageLen / perWord / 64]uint64
+
+// add adds the word of a position.
+func (w *words) add(pos uint64) {
+	w[pos/(64*perWord)%uint64(len(w))] |= 1 << (pos / perWord % 64)
+}
+
+// pack turns 2 bits per position into a list, and returns their memory, cleared. All
+// marks are in some words.
+func (p *page) pack(some *words) *[denseLen]byte {
 	memory := p.dense
-	p.sparse = p.entries(make([]uint16, 0, p.count+1)) // see entries
-	p.dense = nil
+	list, n := make([]uint16, p.count+1), 0
+	for i, left := range some {
+		for ; left != 0; left &= left - 1 {
+			n = p.list(list, n, perWord*(64*i+bits.TrailingZeros64(left)))
+		}
+	}
+	p.sparse, p.dense = list[:n], nil
 	clear(memory[:])
 	return memory
 }
@@ -97,24 +111,27 @@ func (p *page) entries(dst []uint16) []uint16 {
 	if p.dense == nil {
 		return append(dst, p.sparse...)
 	}
-	// Room for one more than there are: in a page with few answers a word has one
-	// or none, and to write it in any case is faster than to ask.
 	n := len(dst)
-	dst = slices.Grow(dst, p.count+1)[:n+p.count+1]
+	dst = slices.Grow(dst, p.count+1)[:n+p.count+1] // see list
 	for offset := 0; offset < pageLen; offset += perWord {
-		w := p.word(offset)
-		left := marked(w)
-		for {
-			at := bits.TrailingZeros64(left) % 64
-			dst[n] = uint16(offset<<2+at<<1) | uint16(w>>at&3)
-			n += int(left >> at & 1)
-			left &= left - 1
-			if left == 0 {
-				break
-			}
-		}
+		n = p.list(dst, n, offset)
 	}
 	return dst[:n]
+}
+
+// list writes the entries of the word at an offset to dst from n on, and returns where
+// they end. There is room for one more than there are: in a page with few answers a
+// word has one or none, and to write it in any case is faster than to ask.
+func (p *page) list(dst []uint16, n, offset int) int {
+	w := p.word(offset)
+	for left := marked(w); ; {
+		at := bits.TrailingZeros64(left) % 64
+		dst[n] = uint16(offset<<2+at<<1) | uint16(w>>at&3)
+		n += int(left >> at & 1)
+		if left &= left - 1; left == 0 {
+			return n
+		}
+	}
 }
 
 // pending appends base plus the offsets of [from, to) that have no mark, as many
