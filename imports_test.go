@@ -34,7 +34,7 @@ var mayImport = map[string][]string{
 	"internal/connect": {"internal/scan", "tx", "rx", "internal/plan", "internal/method", "internal/result", "internal/cookie"},
 	"bpf/respond":      {"internal/siphash", "internal/wire"},
 	// The programs are a plan's and a key's; what probes look like, tx says.
-	"bpf/generate":      {"internal/plan", "internal/target", "internal/cookie", "internal/wire"},
+	"bpf/generate":      {"internal/plan", "internal/cookie", "internal/wire"},
 	"bpf/validate":      {"internal/cookie", "internal/method", "internal/wire"},
 	"internal/lab":      {"bpf/respond", "internal/result"},
 	"internal/services": {},

@@ -41,5 +41,12 @@ func (k *Kernel) Judged() (badCookie, duplicate uint64, err error) {
 	return c.BadCookie, c.Duplicate, err
 }
 
+// Unreset returns how many answers stay half open at their targets, because the driver
+// let nobody make a reset of them.
+func (k *Kernel) Unreset() (uint64, error) {
+	c, err := k.validator.Counters()
+	return c.Unreset, err
+}
+
 // Close implements Source. Read must have returned.
 func (k *Kernel) Close() error { return k.validator.Close() }

@@ -79,6 +79,9 @@ func (s *kernelSender) send(ctx context.Context, spans Spans) (unsent int, err e
 		s.counts.sent.Add(uint64(r.Sent))
 		s.counts.refused.Add(uint64(r.Built - r.Sent))
 		unsent = rest.Len() - r.Sent
+		if unsent > 0 {
+			s.counts.refusals.Add(1)
+		}
 		s.adapt(unsent > 0)
 		switch {
 		case err != nil || unsent == 0 || ctx.Err() != nil:

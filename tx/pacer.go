@@ -29,7 +29,8 @@ type Pacer struct {
 const burstShare = 0.005
 
 // NewPacer returns a pacer for a rate in packets per second; 0 or less means
-// unlimited. Spans of plan.SpanLen(pps, senders, plan.MaxSpan) probes fit its burst.
+// unlimited. Spans of plan.SpanLen(pps, senders, plan.MaxSpan) probes fit its burst; longer
+// ones leave it in parts.
 func NewPacer(pps float64) *Pacer {
 	return &Pacer{limiter: rate.NewLimiter(limits(pps)), changed: make(chan struct{})}
 }

@@ -49,15 +49,16 @@ type Stats struct {
 	Generated   uint64
 	Sent        uint64 // taken by the device
 	Refused     uint64 // refused by this machine
+	Refusals    uint64 // how often it refused some, at once
 	Unreachable uint64 // not generated: no way to the target
 }
 
-type counters struct{ generated, sent, refused, unreachable atomic.Uint64 }
+type counters struct{ generated, sent, refused, refusals, unreachable atomic.Uint64 }
 
 func (c *counters) stats() Stats {
 	return Stats{
 		Generated: c.generated.Load(), Sent: c.sent.Load(),
-		Refused: c.refused.Load(), Unreachable: c.unreachable.Load(),
+		Refused: c.refused.Load(), Refusals: c.refusals.Load(), Unreachable: c.unreachable.Load(),
 	}
 }
 
@@ -183,6 +184,7 @@ func (s *sender) flush(ctx context.Context) (sent int, err error) {
 			continue
 		}
 		s.counts.refused.Add(1)
+		s.counts.refusals.Add(1)
 		if !errors.Is(err, ErrRefused) {
 			// The frames behind the refused one were built for nothing.
 			s.counts.refused.Add(uint64(s.batch.n - from - 1))

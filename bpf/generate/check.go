@@ -1,58 +1,9 @@
 package generate
 
 import (
-	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"net"
-
-	"synoptic/internal/plan"
-	"synoptic/internal/target"
-	"synoptic/internal/wire"
 )
-
-// Check tells whether the generator can send by a device, by sending one frame that
-// nobody takes. The error says what is missing: a newer kernel, a capability, or a
-// device that takes frames of XDP (ErrDevice). The calling thread's network
-// namespace is the one that counts.
-func Check(device int) error {
-	dev, err := net.InterfaceByIndex(device)
-	if err != nil {
-		return fmt.Errorf("find the device of index %d: %w", device, err)
-	}
-	if err := check(dev); err != nil {
-		return fmt.Errorf("try to send by %q from within the kernel: %w", dev.Name, err)
-	}
-	return nil
-}
-
-func check(dev *net.Interface) error {
-	if len(dev.HardwareAddr) != 6 {
-		return Unsupported("a link other than Ethernet")
-	}
-	// A plan is needed for the tables, and has no probe sent.
-	targets, _, err := target.Parse(context.Background(), target.Words("127.0.0.1"), nil, nil)
-	if err != nil {
-		return err
-	}
-	ports, err := target.ParsePorts("1")
-	if err != nil {
-		return err
-	}
-	p, err := plan.New(targets, ports, 0, plan.Whole)
-	if err != nil {
-		return err
-	}
-	template := make([]byte, wire.EthernetLen+wire.IPv4Len+wire.TCPLen)
-	copy(template[6:], dev.HardwareAddr)
-	binary.BigEndian.PutUint16(template[12:], wire.EtherIPv4)
-	g, err := load(Config{Plan: p, Frame4: template, Device: dev.Index})
-	if err != nil {
-		return err
-	}
-	return errors.Join(g.check(), g.Close())
-}
 
 // Check sends one frame that nobody takes, the way that probes go, and returns
 // ErrDevice if the device does not take it. Slot 0 may not be running.

@@ -1,12 +1,17 @@
 package generate
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"net"
 
 	"github.com/cilium/ebpf"
 
 	"synoptic/internal/plan"
+	"synoptic/internal/target"
+	"synoptic/internal/wire"
 )
 
 // Program returns that of a slot, for its statistics.
@@ -127,3 +132,73 @@ func (t *Tally) Close() error { return t.objects.Close() }
 
 // Park keeps a program where the generator's are.
 func Park(p *ebpf.Program) (interface{ Close() error }, error) { return park([]*ebpf.Program{p}) }
+
+// Check tells whether the generator can send by a device, by sending one frame that
+// nobody takes. The error says what is missing: a newer kernel, a capability, or a
+// device that takes frames of XDP (ErrDevice). The calling thread's network
+// namespace is the one that counts.
+func Check(device int) error {
+	dev, err := net.InterfaceByIndex(device)
+	if err != nil {
+		return fmt.Errorf("find the device of index %d: %w", device, err)
+	}
+	if err := check(dev); err != nil {
+		return fmt.Errorf("try to send by %q from within the kernel: %w", dev.Name, err)
+	}
+	return nil
+}
+
+func check(dev *net.Interface) error {
+	if len(dev.HardwareAddr) != 6 {
+		return Unsupported("a link other than Ethernet")
+	}
+	// A plan is needed for the tables, and has no probe sent.
+	targets, _, err := target.Parse(context.Background(), target.Words("127.0.0.1"), nil, nil)
+	if err != nil {
+		return err
+	}
+	ports, err := target.ParsePorts("1")
+	if err != nil {
+		return err
+	}
+	p, err := plan.New(targets, ports, 0, plan.Whole)
+	if err != nil {
+		return err
+	}
+	template := make([]byte, wire.EthernetLen+wire.IPv4Len+wire.TCPLen)
+	copy(template[6:], dev.HardwareAddr)
+	binary.BigEndian.PutUint16(template[12:], wire.EtherIPv4)
+	g, err := load(Config{Plan: p, Frame4: template, Device: dev.Index})
+	if err != nil {
+		return err
+	}
+	return errors.Join(g.check(), g.Close())
+}
+
+// Build writes the frame of a position's try into dst and returns it. It is sent
+// nowhere. Slot 0 may not be running.
+func (g *Generator) Build(dst []byte, pos uint64, try int) ([]byte, error) {
+	s := &g.slots[0]
+	s.state = bpfSlot{Size: 1, SourcePort: g.sourcePort(try)}
+	s.state.At.Row, s.state.At.Col = g.cell(pos)
+	if err := g.write(0); err != nil {
+		return nil, fmt.Errorf("build a probe: %w", err)
+	}
+	return g.buildNext(dst)
+}
+
+// buildNext writes the frame that is the next of slot 0's run.
+func (g *Generator) buildNext(dst []byte) ([]byte, error) {
+	o := ebpf.RunOptions{Data: g.frame, DataOut: dst[:cap(dst)]}
+	verdict, err := g.slots[0].prog.Run(&o)
+	if err != nil {
+		return nil, fmt.Errorf("build a probe: %w", err)
+	}
+	if verdict != xdpRedirect {
+		return nil, errors.New("build a probe: the position has no frame")
+	}
+	return o.DataOut, nil
+}
+
+// xdpRedirect is XDP_REDIRECT of <linux/bpf.h>.
+const xdpRedirect = 4

@@ -42,8 +42,8 @@ type Config struct {
 	// Frame4 and Frame6 are the templates of a probe to the next hop, as
 	// tx.Framer.Template makes them; one is nil if the plan does not need it.
 	Frame4, Frame6 []byte
-	// Device is the index of the interface that sends, in the network namespace of
-	// the threads that run the generator.
+	// Device is the index of the interface that sends, in the network namespace of the
+	// thread that calls New, which is that of all that run the generator.
 	Device int
 	// Slots is how many threads run it at once; 0 means 1.
 	Slots int
@@ -59,14 +59,16 @@ type Generator struct {
 	trace   link.Link
 	parking *parking
 	frame   []byte // of the length with which a run begins
+	space   uint64 // the network namespace that the device is of
 }
 
 // slot is what a goroutine runs.
 type slot struct {
-	prog  *ebpf.Program
-	state bpfSlot
-	lost  []uint64
-	keys  []uint32 // of its list, in the map of lists
+	prog   *ebpf.Program
+	state  bpfSlot
+	lost   []uint64
+	keys   []uint32 // of its list, in the map of lists
+	thread int      // that is known to be in the device's network namespace; 0: none
 }
 
 // New loads the generator. The error is an Unsupported for a plan or frames that
@@ -108,6 +110,9 @@ func load(cfg Config) (_ *Generator, err error) {
 			g.Close()
 		}
 	}()
+	if g.space, err = networkSpace(); err != nil {
+		return nil, err
+	}
 	if err := spec.LoadAndAssign(&g.objects, nil); err != nil {
 		return nil, explain(err)
 	}

@@ -171,6 +171,35 @@ func checkArrivals(t *testing.T, c *cable, p *plan.Plan, r generate.Result, posi
 	}
 }
 
+// The same index is another device in another network namespace, where nothing may be
+// sent.
+func TestNothingIsSentFromAnotherNamespace(t *testing.T) {
+	if !lab.InNamespace(t) {
+		return
+	}
+	c := newCable(t)
+	p := tallied.plan(t, 9)
+	g := load(t, config(framer(t, p, method.Table[0], 9), c.near.Attrs().Index, 1))
+	other, err := lab.NewNamespace("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if err := other.Do(func() error {
+		r, err := g.Run(0, &plan.Span{To: 10})
+		if err == nil || r.Built != 0 {
+			t.Errorf("%d frames were built, %v", r.Built, err)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	r, err := g.Run(0, &plan.Span{To: 10})
+	if err != nil || r.Sent != 10 {
+		t.Errorf("%d frames were sent at home, %v", r.Sent, err)
+	}
+}
+
 // What a receiver does to a frame does not show in the next one on the same page.
 func TestFramesAreWholeWhateverTheReceiverDoes(t *testing.T) {
 	if !lab.InNamespace(t) {

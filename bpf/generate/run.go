@@ -3,9 +3,11 @@ package generate
 import (
 	"errors"
 	"fmt"
+	"time"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"synoptic/internal/plan"
 )
@@ -41,15 +43,26 @@ const (
 func (g *Generator) Run(slot int, span *plan.Span) (r Result, err error) {
 	s := &g.slots[slot]
 	s.lost = s.lost[:0]
+	err = g.atHome(s)
+	short := 0 // runs in a row for which there was no memory
 	for n := span.Len(); r.Built < n && err == nil; {
 		size := min(n-r.Built, runPositions)
 		if err = g.begin(slot, span, r.Built, size); err != nil {
 			break
 		}
-		err = g.run(slot, g.frame, size)
-		err = errors.Join(err, g.end(slot, span, &r))
-		if err == nil && s.state.Built != uint64(size) {
+		runErr := g.run(slot, g.frame, size)
+		if err = g.end(slot, span, &r); err != nil {
+			break
+		}
+		switch {
+		case errors.Is(runErr, unix.ENOMEM) && short < mostShort:
+			// It got as far as there were pages, and begins again from there.
+			short++
+			time.Sleep(shortPause)
+		case runErr == nil && s.state.Built != uint64(size):
 			err = fmt.Errorf("only %d of %d frames were built", s.state.Built, size)
+		default:
+			short, err = 0, runErr
 		}
 	}
 	r.Lost = s.lost
@@ -59,33 +72,38 @@ func (g *Generator) Run(slot int, span *plan.Span) (r Result, err error) {
 	return r, nil
 }
 
-// Build writes the frame of a position's try into dst and returns it. It is sent
-// nowhere. Slot 0 may not be running.
-func (g *Generator) Build(dst []byte, pos uint64, try int) ([]byte, error) {
-	s := &g.slots[0]
-	s.state = bpfSlot{Size: 1, SourcePort: g.sourcePort(try)}
-	s.state.At.Row, s.state.At.Col = g.cell(pos)
-	if err := g.write(0); err != nil {
-		return nil, fmt.Errorf("build a probe: %w", err)
-	}
-	return g.buildNext(dst)
-}
+// A machine without memory for some frames has five seconds to find it.
+const (
+	mostShort  = 500
+	shortPause = 10 * time.Millisecond
+)
 
-// buildNext writes the frame that is the next of slot 0's run.
-func (g *Generator) buildNext(dst []byte) ([]byte, error) {
-	o := ebpf.RunOptions{Data: g.frame, DataOut: dst[:cap(dst)]}
-	verdict, err := g.slots[0].prog.Run(&o)
+// atHome is an error if the slot's thread is in another network namespace than the one
+// that the device is of: the same index is another device there.
+func (g *Generator) atHome(s *slot) error {
+	thread := unix.Gettid()
+	if thread == s.thread {
+		return nil
+	}
+	space, err := networkSpace()
 	if err != nil {
-		return nil, fmt.Errorf("build a probe: %w", err)
+		return err
 	}
-	if verdict != xdpRedirect {
-		return nil, errors.New("build a probe: the position has no frame")
+	if space != g.space {
+		return errors.New("the thread is in another network namespace than the device")
 	}
-	return o.DataOut, nil
+	s.thread = thread
+	return nil
 }
 
-// xdpRedirect is XDP_REDIRECT of <linux/bpf.h>.
-const xdpRedirect = 4
+// networkSpace identifies the calling thread's network namespace.
+func networkSpace() (uint64, error) {
+	var stat unix.Stat_t
+	if err := unix.Stat("/proc/thread-self/ns/net", &stat); err != nil {
+		return 0, fmt.Errorf("find the network namespace: %w", err)
+	}
+	return stat.Ino, nil
+}
 
 // begin tells the program what to do: size positions of a span from the i-th on.
 func (g *Generator) begin(slot int, span *plan.Span, i, size int) error {

@@ -47,9 +47,13 @@ func (v *Validator) Attach(ifindex int, mode Mode) (Mode, error) {
 	}
 	if mode, err = v.attach(dev, mode); err == nil {
 		v.device = dev.Attrs().Name
-		v.fate, err = follow(ifindex)
+		if v.fate, err = follow(ifindex); err != nil {
+			err = errors.Join(err, v.link.Close())
+			v.link = nil
+		}
 	}
-	if mode == Native && dev.Attrs().OperState == netlink.OperUp {
+	if mode == Native && dev.Type() != "veth" && dev.Attrs().OperState == netlink.OperUp {
+		time.Sleep(linkSettles)
 		awaitLink(ifindex, linkReturns)
 	}
 	if err != nil {
@@ -108,6 +112,9 @@ func (v *Validator) attachAs(dev netlink.Link, mode Mode) error {
 
 // linkReturns is for how long a network card may negotiate again.
 const linkReturns = 5 * time.Second
+
+// linkSettles is how late a device's state may be told (linkwatch_schedule_work).
+const linkSettles = 100 * time.Millisecond
 
 // awaitLink returns when a device's link is up, or after a time: then the scan says
 // what it lacks.

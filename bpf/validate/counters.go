@@ -17,11 +17,6 @@ type Counters struct {
 	Resets, Unreset uint64
 }
 
-// Frames is the number of all frames seen.
-func (c *Counters) Frames() uint64 {
-	return c.Foreign + c.BadCookie + c.Valid + c.Duplicate + c.Full
-}
-
 // Counters returns the sums over all CPUs.
 func (v *Validator) Counters() (Counters, error) {
 	var (

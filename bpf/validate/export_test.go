@@ -46,3 +46,8 @@ func (v *Validator) Forget() error {
 	_, err := v.objects.Recents.BatchUpdate(keys, marks, nil)
 	return err
 }
+
+// Frames is the number of all frames seen.
+func (c *Counters) Frames() uint64 {
+	return c.Foreign + c.BadCookie + c.Valid + c.Duplicate + c.Full
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -109,7 +110,7 @@ func (a *app) newSaver(s *scope, plan *recipe) (*saver, error) {
 // checkReplaced refuses a file for which nobody could have a scan again.
 func checkReplaced(path string) error {
 	old := save{recipe: new(recipe)}
-	if _, err := checkpoint.Read(path, &old); err == nil && !old.Done {
+	if _, err := checkpoint.Read(path, &old); err == nil && !old.Done || errors.Is(err, checkpoint.ErrVersion) {
 		return fmt.Errorf("checkpoint %s: it is that of another scan, which is not finished: go on with that by --resume, or remove the file", path)
 	}
 	return nil // there is none, or nothing that is worth keeping

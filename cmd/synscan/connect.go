@@ -35,6 +35,9 @@ func (a *app) chooseMethod() error {
 	if a.opt.method == method.Connect && a.opt.path.RouterMAC != nil {
 		return errors.New("--router-mac cannot be honoured by -sT: the system finds the way of its connections; leave it out")
 	}
+	if a.opt.method == method.Connect && a.opt.noReset {
+		return errors.New("--no-reset cannot be honoured by -sT: the system ends its connections itself; leave it out")
+	}
 	if a.opt.method == method.Connect && a.opt.pathway == scan.KernelPath {
 		return errors.New("--path kernel cannot be honoured by -sT: the system's connections take their own; leave it out")
 	}

@@ -41,7 +41,7 @@ type option struct {
 
 // besideResume are the options that may be given with --resume: none of them
 // changes what the scan does to the network but its pace.
-var besideResume = []string{"resume", "rate", "rate-per-prefix", "max-loss", "max-errors", "senders", "quiet", "status-json", "verbose"}
+var besideResume = []string{"resume", "rate", "rate-per-prefix", "max-loss", "max-errors", "senders", "path", "no-reset", "quiet", "status-json", "verbose"}
 
 // newRecipe writes down a scan that is about to begin.
 func (a *app) newRecipe(w *words, all *pflag.FlagSet, s *scope) (*recipe, error) {

@@ -243,8 +243,13 @@ func (a *app) execute() (int, error) {
 	// what is still to be written.
 	r.Interrupted = r.Interrupted && a.signals.interrupted()
 	named()
-	if c, ok := network.(*connect.Prober); ok {
-		r.unrouted = c.Unrouted()
+	switch network := network.(type) {
+	case *connect.Prober:
+		r.unrouted = network.Unrouted()
+	case *scan.Network:
+		if n, err := network.Unreset(); err == nil && n > 0 {
+			a.say.note(fmt.Sprintf("%s answers could not be turned into resets by the device's driver: so many connections are half open at their targets for a while", count(n)))
+		}
 	}
 	out.close(r.end(err, out))
 	r.code, err = r.verdict(err, out)
@@ -289,7 +294,7 @@ func (a *app) dial(scope *scope) (prober, *netif.Routes, error) {
 		Routes: routes, SourcePort: port, Ports: count, Senders: a.opt.senders, TTL: a.opt.ttl,
 		Probes: min(scope.visit, 1<<32) * uint64(scope.retries+1),
 		Kernel: scan.Kernel{
-			Path: a.opt.pathway, Plan: scope.plan, Method: a.opt.method, Seed: a.opt.seed, Rate: a.opt.rate,
+			Path: a.opt.pathway, Plan: scope.plan, Method: a.opt.method, Seed: a.opt.seed, Rate: a.opt.rate, Adaptive: a.opt.adaptive,
 			NoReset: a.opt.noReset, Bounded: a.opt.perPrefix > 0,
 		},
 	})

@@ -96,11 +96,16 @@ func deviceDrops(index int) (*Drops, error) {
 		}
 		in = s.RxMissedErrors + s.RxFifoErrors + s.RxOverErrors
 		if link.Type() == "veth" {
-			// What its ring had no room for, if it came from an XDP program
-			// (veth_get_stats64). On other devices this counts what nobody wanted. On
-			// the way out it refuses what it drops, so senders know of theirs, and what
-			// is counted is others', as our own kernel's resets.
-			return in + s.RxDropped, 0, nil
+			// What its ring had no room for counts here if it came from an XDP program,
+			// and at the far end whoever sent it (veth_get_stats64, veth_xmit); what the
+			// backlog had no room for counts at both. On other devices this counts what
+			// nobody wanted. On the way out it refuses what it drops, so senders know of
+			// theirs, and what is counted is others', as our own kernel's resets.
+			dropped := s.RxDropped
+			if far := farEnd(handle, link.Attrs()); far != nil && far.Statistics != nil {
+				dropped = max(dropped, far.Statistics.TxDropped)
+			}
+			return in + dropped, 0, nil
 		}
 		return in, s.TxDropped + s.TxFifoErrors, nil
 	}

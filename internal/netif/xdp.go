@@ -161,13 +161,22 @@ func xdpFeatures(index int, family string) (f XDPFeatures, known bool, err error
 	return 0, false, nil
 }
 
-// peer finds the other end of a veth.
+// peer names the other end of a veth, if that can be seen.
 func peer(handle *netlink.Handle, veth *netlink.LinkAttrs) (name string, elsewhere bool) {
+	if far := farEnd(handle, veth); far != nil {
+		name = far.Name
+	}
+	return name, veth.NetNsID >= 0
+}
+
+// farEnd finds the other end of a veth; nil: it is in a network namespace that this
+// process may not see into.
+func farEnd(handle *netlink.Handle, veth *netlink.LinkAttrs) *netlink.LinkAttrs {
 	if veth.NetNsID < 0 {
 		if far, err := handle.LinkByIndex(veth.ParentIndex); err == nil {
-			return far.Attrs().Name, false
+			return far.Attrs()
 		}
-		return "", false
+		return nil
 	}
 	// The kernel tells of another namespace to whom it lets administer that.
 	req := nl.NewNetlinkRequest(unix.RTM_GETLINK, 0)
@@ -177,11 +186,11 @@ func peer(handle *netlink.Handle, veth *netlink.LinkAttrs) (name string, elsewhe
 	req.AddData(nl.NewRtAttr(unix.IFLA_TARGET_NETNSID, nl.Uint32Attr(uint32(veth.NetNsID))))
 	answers, err := req.Execute(unix.NETLINK_ROUTE, 0)
 	if err != nil || len(answers) != 1 {
-		return "", true
+		return nil
 	}
 	far, err := netlink.LinkDeserialize(nil, answers[0])
 	if err != nil {
-		return "", true
+		return nil
 	}
-	return far.Attrs().Name, true
+	return far.Attrs()
 }

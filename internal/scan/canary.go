@@ -146,14 +146,15 @@ func (c *canaries) take(s *plan.Span, others int, now time.Time) bool {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	// What could not be spent, for want of canaries, is not saved up.
-	whole := float64(others)
-	c.budget = min(c.budget+c.share*whole, whole)
-	if late := now.Sub(c.taken) >= canaryPause; c.budget < whole && !late || !c.rested(others, now) && !late {
+	// What could not be spent, for want of canaries, is not saved up. Spans of a
+	// generator are longer than those that fill a queue.
+	size := min(others, plan.MaxSpan)
+	c.budget = min(c.budget+c.share*float64(others), float64(size))
+	if late := now.Sub(c.taken) >= canaryPause; c.budget < float64(size) && !late || !c.rested(size, now) && !late {
 		return false
 	}
 	s.Pending = s.Pending[:0]
-	for c.budget >= 1 && len(s.Pending) < others && c.rested(1, now) {
+	for c.budget >= 1 && len(s.Pending) < size && c.rested(1, now) {
 		one := c.resting[0]
 		c.resting = c.resting[1:]
 		if f := c.byPos[one.pos]; f != nil && !f.settled { // its answer is a second late

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 
 	"synoptic/bpf/generate"
 	"synoptic/bpf/validate"
@@ -31,12 +32,14 @@ const (
 
 // Kernel is what the kernel path needs to know of a scan beforehand.
 type Kernel struct {
-	Path    Pathway // "": PacketPath
-	Plan    *plan.Plan
-	Method  *method.Method
-	Seed    uint64
-	Rate    float64 // that is asked for, 0: unlimited
-	NoReset bool    // leave open what a SYN+ACK has half opened at the target
+	Path   Pathway // "": PacketPath
+	Plan   *plan.Plan
+	Method *method.Method
+	Seed   uint64
+	Rate   float64 // that is asked for, 0: unlimited
+	// Adaptive says that the scan begins far below Rate.
+	Adaptive bool
+	NoReset  bool // leave open what a SYN+ACK has half opened at the target
 	// Bounded says that networks have rates of their own, which the generator does
 	// not know.
 	Bounded bool
@@ -54,7 +57,7 @@ func (k *Kernel) wanted(probes uint64) bool {
 	case KernelPath:
 		return true
 	case AutoPath:
-		return (k.Rate == 0 || k.Rate >= Fast) && probes-1 >= fewProbes // 0 probes: not known
+		return !k.Adaptive && (k.Rate == 0 || k.Rate >= Fast) && probes-1 >= fewProbes // 0 probes: not known
 	}
 	return false
 }
@@ -93,6 +96,18 @@ func (n *Network) Note() string {
 	return "probes are made and answers judged by the program and not in the kernel: " + n.unjudged.Error()
 }
 
+// Unreset returns how many connections that answers have half opened at targets the
+// kernel could not reset.
+func (n *Network) Unreset() (total uint64, err error) {
+	for _, w := range n.Ways {
+		if k, ok := w.Source.(*rx.Kernel); ok {
+			n, kernelErr := k.Unreset()
+			total, err = total+n, errors.Join(err, kernelErr)
+		}
+	}
+	return total, err
+}
+
 // open opens what answers are heard by, and loads the generator if the probes can be
 // made in the kernel. Gateways are known.
 func (n *Network) open(o *Options) error {
@@ -106,12 +121,16 @@ func (n *Network) open(o *Options) error {
 	}
 	g, probes := n.generator(o)
 	if g != nil {
-		n.kernel, n.slots = g, max(o.Senders, 1) // from here on Close knows it
+		n.kernel, n.slots = g, slots(o) // from here on Close knows it
 		probes = g.Check()
 	}
 	for i := range n.Ways {
 		w, link := &n.Ways[i], &o.Routes.Links[i]
-		if err := o.Kernel.validate(w, link, g != nil && probes == nil); err != nil {
+		err := errSources
+		if !slices.ContainsFunc(n.Ways[:i], func(other Way) bool { return other.index == w.index }) {
+			err = o.Kernel.validate(w, link, g != nil && probes == nil)
+		}
+		if err != nil {
 			n.unjudged = cmp.Or(n.unjudged, err)
 			if err := w.listen(link, o); err != nil {
 				return err
@@ -130,7 +149,7 @@ func (n *Network) open(o *Options) error {
 		n.unmade = errors.New(string(beyond))
 		probes = nil // no fault of the device: the packet path takes over
 	}
-	if why := cmp.Or(n.unjudged, probes); why != nil && o.Kernel.Path == KernelPath {
+	if why := cmp.Or(n.unjudged, probes); why != errSources && why != nil && o.Kernel.Path == KernelPath {
 		return fmt.Errorf("the kernel path cannot be used: %w: choose --path packet, or see synscan doctor", why)
 	}
 	return nil
@@ -141,6 +160,10 @@ func (w *Way) listen(link *netif.Link, o *Options) (err error) {
 	w.Source, err = o.openSource(link, w.Match)
 	return err
 }
+
+// errSources is told of the second source address that probes of an interface have; the
+// validator there knows the first.
+var errSources = errors.New("there are several source addresses on one interface")
 
 // errNoHeader is told of devices without Ethernet headers, and of loopback, whose
 // packets have routes instead.
@@ -174,6 +197,13 @@ func (k *Kernel) validate(w *Way, link *netif.Link, xdpBeyond bool) error {
 	return nil
 }
 
+// mostSlots leaves room for others in what the kernel knows XDP programs by, of which
+// there is one for all and which has 48 places (BPF_DISPATCHER_MAX).
+const mostSlots = 16
+
+// slots is how many senders a generator has.
+func slots(o *Options) int { return min(max(o.Senders, 1), mostSlots) }
+
 // generator loads the generator.
 func (n *Network) generator(o *Options) (*generate.Generator, error) {
 	k, link := &o.Kernel, &o.Routes.Links[0]
@@ -192,7 +222,7 @@ func (n *Network) generator(o *Options) (*generate.Generator, error) {
 	}
 	cfg := generate.Config{
 		Plan: k.Plan, Key: probe.Key, CookieInAck: k.Method.CookieInAck, SourcePort: probe.SourcePort, PortStep: probe.PortStep,
-		Device: link.Index, Slots: max(o.Senders, 1),
+		Device: link.Index, Slots: slots(o),
 	}
 	for _, ipv4 := range []bool{true, false} {
 		if ipv4 && !k.Plan.Targets().Has4() || !ipv4 && !k.Plan.Targets().Has6() {

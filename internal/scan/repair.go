@@ -141,8 +141,10 @@ func (s *Scan) look(p *pass) (dropped uint64, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("read the counters of dropped packets: %w", err)
 	}
-	// Devices count a frame that they refuse as dropped; it was offered again.
-	read.Device -= min(read.Device, s.send.Stats().Refused)
+	// Devices count a frame that they refuse to a socket as dropped; it was offered again.
+	if s.prober.Paths().Transmit != string(KernelPath) {
+		read.Device -= min(read.Device, s.send.Stats().Refused)
+	}
 	dropped, since := s.losses.sample(p, before, read, Patience(s.rtt.max(), s.cfg.Wait)+s.prober.Late())
 	if dropped > 0 {
 		s.canaries.discard(since)
@@ -192,8 +194,8 @@ type moment struct {
 // tooMuch says why the scan is not to go on, if so.
 func (s *Scan) tooMuch() error {
 	if most := s.cfg.MaxErrors; most > 0 {
-		if n := s.send.Stats().Refused; n > most {
-			return fmt.Errorf("this machine refused a frame %d times, more than --max-errors %d: go on with a lower --rate", n, most)
+		if n := s.send.Stats().Refusals; n > most {
+			return fmt.Errorf("this machine refused frames %d times, more than --max-errors %d: go on with a lower --rate", n, most)
 		}
 	}
 	if most := s.cfg.MaxLoss; most > 0 {
