@@ -28,8 +28,8 @@ type Config struct {
 	Ring int
 }
 
-// DefaultRing has room for 419,430 answers.
-const DefaultRing = 16 << 20
+// DefaultRing has room for 209,715 answers.
+const DefaultRing = 8 << 20
 
 // Validate returns an error that names the first field that cannot be used.
 func (c *Config) Validate() error {

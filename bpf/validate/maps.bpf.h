@@ -92,7 +92,7 @@ const struct answer_from *unused __attribute__((unused));
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 16 << 20);
+	__uint(max_entries, 8 << 20);
 } answers SEC(".maps");
 
 #define RECENT_BITS 16

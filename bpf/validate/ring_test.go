@@ -77,7 +77,7 @@ func TestAFullRingIsCountedExactly(t *testing.T) {
 // The whole default ring, to the last answer.
 func TestTheDefaultRingHasTheRoomItSays(t *testing.T) {
 	v := load(t, config(method.ByName("syn")))
-	const room, more = 419_430, 10
+	const room, more = 209_715, 10
 	out := make([]byte, 4096)
 	frame := synAck(netip.AddrPortFrom(host4, 80), port).bytes()
 	for i := range room + more {
