@@ -18,7 +18,7 @@ import (
 const (
 	longScan = time.Minute // scans that take longer have one in any case
 	// One is due after a two-hundredth of the expected time, within these bounds, and
-	// not before 25 times as long has passed as the last one took to write.
+	// not before four times as long has passed as the last one took to write.
 	mostEvery, leastEvery = 5 * time.Second, 50 * time.Millisecond
 	assumedRate           = 1e6 // packets per second of a scan that has no rate
 )
@@ -169,7 +169,7 @@ func (v *saver) write() {
 		v.say.note(err.Error())
 	}
 	v.failed, v.written, v.there = err, err == nil, v.there || err == nil
-	v.pause.Store(int64(max(v.every, 25*time.Since(began))))
+	v.pause.Store(int64(max(v.every, 4*time.Since(began))))
 }
 
 // hurry makes the next snapshot come, and be written, at once: the scan is being
