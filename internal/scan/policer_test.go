@@ -38,7 +38,7 @@ func (c policed) run(t *testing.T, l *lab.Lab) (share float64, sum Summary) {
 		t.Fatal(err)
 	}
 	defer network.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
 	defer cancel()
 	s, err := New(Config{Plan: p, Method: m, Seed: 1, Rate: c.rate, Adaptive: c.adaptive, Repairs: repairs, Wait: 4 * time.Second}, network)
 	if err != nil {
