@@ -56,8 +56,11 @@ type kernelSender struct {
 
 func (s *kernelSender) run(ctx context.Context, spans Spans) error {
 	for ctx.Err() == nil && spans.Next(&s.span) {
-		if unsent, err := s.send(ctx, spans); unsent > 0 {
+		unsent, err := s.send(ctx, spans)
+		if unsent > 0 {
 			spans.GiveBack(&s.span, unsent)
+		}
+		if unsent > 0 || err != nil {
 			return err
 		}
 	}

@@ -159,3 +159,14 @@ func TestKernelGivesBackWhatItDidNotSend(t *testing.T) {
 		})
 	}
 }
+
+// An error is one even if every frame was taken.
+func TestKernelTellsEveryError(t *testing.T) {
+	broken := errors.New("broken")
+	d := newFullDevice()
+	d.fail = func(int) error { return broken }
+	spans := &wholePlan{to: 300, spanLen: 100}
+	if err := NewKernel(d, 1, NewPacer(0)).Run(t.Context(), spans); !errors.Is(err, broken) || d.runs != 1 || spans.back != 0 {
+		t.Errorf("%v after %d runs, %d given back", err, d.runs, spans.back)
+	}
+}
