@@ -72,7 +72,8 @@ type controller struct {
 	room  float64   // what this machine is trusted with, 0: everything
 	local time.Time // it dropped
 
-	last time.Time // look
+	last   time.Time // look
+	judged time.Time // overrun said of all stretches what is known
 	past []stretch
 	text []byte
 }
@@ -156,6 +157,7 @@ func (c *controller) observe(o observation) (why string, congested time.Time) {
 		c.set(rate, o.now)
 	}
 	if c.mode != searching {
+		c.judged = o.now
 		congested = c.overrun(c.path.mean(math.Inf(1)))
 	}
 	return why, congested
@@ -310,9 +312,14 @@ func (c *controller) hear(outcomes []outcome) {
 
 // overrun returns since when more was sent than the path carries, as far as that
 // has not been told. It goes back as far as the canaries do not speak against it.
-func (c *controller) overrun(carries float64) (since time.Time) {
+// What went on since the last time that this was known is measured by low.
+func (c *controller) overrun(low float64) (since time.Time) {
+	mean := c.path.mean(math.Inf(1))
 	for i := len(c.past) - 1; i >= 0; i-- {
-		s := &c.past[i]
+		s, carries := &c.past[i], mean
+		if i == len(c.past)-1 || c.past[i+1].from.After(c.judged) {
+			carries = low
+		}
 		if s.told || s.rate < 1.01*carries {
 			continue
 		}
@@ -328,7 +335,8 @@ func (c *controller) overrun(carries float64) (since time.Time) {
 }
 
 // ended says that a pass is over, and returns since when more may have been sent
-// than the path carries, by the lowest estimate: no more will be known of it.
+// than the path carries. For the last moments that is by the lowest estimate: no
+// more will be known of them.
 func (c *controller) ended(outcomes []outcome) (congested time.Time) {
 	if len(c.past) == 0 {
 		return congested

@@ -449,6 +449,28 @@ func TestAnOverrunAtTheEndOfAPassIsTold(t *testing.T) {
 	})
 }
 
+// What was long thought to be carried is not sent again because the pass ends while
+// the lowest estimate is below it.
+func TestOnlyTheLastMomentsAreJudgedByTheLowestEstimate(t *testing.T) {
+	c := newController(0)
+	now := roadBegin
+	for range 30 {
+		c.begin(9850, now)
+		now = now.Add(time.Second)
+	}
+	c.judged = now.Add(-time.Second / 2)
+	c.path.learn(9850, 200, 0)
+	c.path.learn(11_100, 118, 16)
+	c.path.settle()
+	low, _ := c.path.bounds()
+	if mean := c.path.mean(math.Inf(1)); low*1.01 > 9850 || mean*1.01 < 9850 {
+		t.Fatalf("the path carries between %.0f and about %.0f, which tests nothing", low, mean)
+	}
+	if since := c.ended(nil); !since.Equal(now.Add(-time.Second)) {
+		t.Errorf("since %v, and the last stretch began after %v", since.Sub(roadBegin), now.Add(-time.Second).Sub(roadBegin))
+	}
+}
+
 // Canaries fare as the probes that they stand for.
 func TestCanariesFareLikeTheOthers(t *testing.T) {
 	for _, carries := range []float64{1250, 5000, 20_000, 150_000} {

@@ -18,8 +18,9 @@ func (l Lost) total() uint64 { return l.Ring + l.Kernel + l.Device }
 // so how well they tell when something was dropped.
 const samplePause = 20 * time.Millisecond
 
-// marksKept are so many samples that the longest wait for an answer fits in.
-const marksKept = 1024
+// marksKept are so many samples that the longest wait for an answer fits in, and
+// that they go back further than an adaptive rate does: 80 s.
+const marksKept = 4096
 
 // losses tells which probes a loss of this machine may concern, without a memory
 // for each: what was dropped between two looks at the counters is a probe sent

@@ -132,3 +132,21 @@ func TestALossThatStaysIsCounted(t *testing.T) {
 		}
 	})
 }
+
+// A loss of a minute ago is not taken for one since the beginning.
+func TestMarksGoBackAMinute(t *testing.T) {
+	var l losses
+	p := &pass{want: ranges{{0, 1 << 20}}}
+	began := time.Unix(1e9, 0)
+	for i := range uint64(100 * time.Second / samplePause) {
+		p.reach = reach{low: i, high: i + 1}
+		l.sample(p, mark{began.Add(time.Duration(i) * samplePause), p.reach}, Lost{}, 0)
+	}
+	l.congested(p, began.Add(40*time.Second))
+	if _, path := l.owed(); len(path) != 1 || path[0].From != uint64(40*time.Second/samplePause) || path[0].To != p.high {
+		t.Errorf("%v", path)
+	}
+	if len(l.marks) > marksKept {
+		t.Errorf("%d marks", len(l.marks))
+	}
+}
