@@ -15,31 +15,45 @@ import (
 //
 // In any window of one second at most rate + burst tokens are given out, and of
 // those given out before it each sender can still have one span to send. The
-// burst is half a percent of the rate (or one packet), and the spans of as many
+// burst is half a percent of the rate at most (or one packet), and the spans of as many
 // senders as plan.Senders allows are together at most a tenth of a percent (or
 // one packet), so the window stays within one percent, or two packets.
 type Pacer struct {
 	limiter *rate.Limiter
+	burst   float64 // of a second's packets
 	mu      sync.Mutex
 	changed chan struct{} // closed when the rate changes
 }
 
-// burstShare is the part of a second's packets that a late sender may catch up
-// on; it is what keeps the average rate when the scheduler is late.
-const burstShare = 0.005
+// The part of a second's packets that a late sender may catch up on. It is what
+// keeps the average rate when the scheduler is late; but what drops packets for
+// being too many drops those that come at once.
+const (
+	burstShare = 0.005
+	evenShare  = 0.0025 // half of what a policer of 5 ms lets pass
+)
 
 // NewPacer returns a pacer for a rate in packets per second; 0 or less means
 // unlimited. Spans of plan.SpanLen(pps, senders, plan.MaxSpan) probes fit its burst; longer
 // ones leave it in parts.
-func NewPacer(pps float64) *Pacer {
-	return &Pacer{limiter: rate.NewLimiter(limits(pps)), changed: make(chan struct{})}
+func NewPacer(pps float64) *Pacer { return newPacer(pps, burstShare) }
+
+// NewEvenPacer returns one for a rate that listens to losses: a sender that was
+// late by more than 2.5 ms stays behind, rather than making a burst that a path
+// drops which would carry the rate.
+func NewEvenPacer(pps float64) *Pacer { return newPacer(pps, evenShare) }
+
+func newPacer(pps, burst float64) *Pacer {
+	p := &Pacer{burst: burst, changed: make(chan struct{})}
+	p.limiter = rate.NewLimiter(p.limits(pps))
+	return p
 }
 
-func limits(pps float64) (limit rate.Limit, burst int) {
+func (p *Pacer) limits(pps float64) (limit rate.Limit, burst int) {
 	if pps <= 0 {
 		return rate.Inf, 1
 	}
-	return rate.Limit(pps), max(int(pps*burstShare), plan.SpanLen(pps, 1, plan.MaxSpan))
+	return rate.Limit(pps), max(int(pps*p.burst), plan.SpanLen(pps, 1, plan.MaxSpan))
 }
 
 // Wait blocks until n packets may leave, or ctx ends. More than the burst leave
@@ -94,7 +108,7 @@ func (p *Pacer) Rate() float64 {
 
 // SetRate changes the rate from now on; 0 or less means unlimited.
 func (p *Pacer) SetRate(pps float64) {
-	limit, burst := limits(pps)
+	limit, burst := p.limits(pps)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.limiter.SetBurst(burst)

@@ -240,6 +240,36 @@ func TestAPauseIsNotMadeUpInABurst(t *testing.T) {
 	}
 }
 
+// A policer lets pass what it carries in a few milliseconds at once, and no more.
+func TestAnEvenPacerMakesNoBurst(t *testing.T) {
+	const rate = 20_000
+	synctest.Test(t, func(t *testing.T) {
+		c := newMemory()
+		c.refuse = func(call int) (int, error) {
+			if call%100 == 99 {
+				time.Sleep(20 * time.Millisecond)
+			}
+			return 0, nil
+		}
+		p := newPlan(t, "1-1000", "10.0.0.0/26")
+		if _, err := run(t, t.Context(), p, plan.SpanLen(rate, 1, plan.MaxSpan), NewEvenPacer(rate), c); err != nil {
+			t.Fatal(err)
+		}
+		for i, from := range c.times {
+			n := 0
+			for _, at := range c.times[i:] {
+				if at.Sub(from) > time.Millisecond {
+					break
+				}
+				n++
+			}
+			if most := rate * 5 / 1000; n > most { // of 2.5 ms, the millisecond's own, and a span before and after
+				t.Fatalf("%d packets in a millisecond, after %v", n, from.Sub(c.times[0]))
+			}
+		}
+	})
+}
+
 func checkWindows(t *testing.T, rate float64, conns []*memory) {
 	t.Helper()
 	perMicrosecond := map[int64]int{}

@@ -74,8 +74,8 @@ type controller struct {
 
 	last   time.Time // look
 	judged time.Time // overrun said of all stretches what is known
-	past []stretch
-	text []byte
+	past   []stretch
+	text   []byte
 }
 
 // mode is what a controller is about.

@@ -25,6 +25,7 @@ type road struct {
 	rtt     time.Duration // of all answers
 	machine float64       // can send so much, 0: anything
 	breaks  float64       // it drops something when more is sent, 0: never
+	stalls  int           // of so many times that the sender wakes, it is up to 10 ms late once; 0: never
 	rnd     *rand.Rand
 
 	now      time.Time // of the schedule
@@ -67,15 +68,22 @@ func (r *road) due() time.Duration { return retryCooldown + 2*r.rtt }
 
 // late is how late a sender wakes: a tenth of a millisecond, and now and then some.
 func (r *road) late() time.Duration {
+	if r.stalls > 0 && r.rnd.IntN(r.stalls) == 0 {
+		return time.Duration(r.rnd.IntN(10_000)) * time.Microsecond
+	}
 	if r.rnd.IntN(1000) == 0 {
 		return time.Duration(r.rnd.IntN(4)) * time.Millisecond
 	}
 	return time.Duration(r.rnd.ExpFloat64() * float64(100*time.Microsecond))
 }
 
-// passes sends so many probes at once, and returns how many pass the policer.
+// passes sends so many probes at once, and returns how many pass the policer. Like
+// an even pacer, it does not catch up on more than 2.5 ms.
 func (r *road) passes(n int, rate float64) int {
 	r.now = r.now.Add(time.Duration(float64(n) / rate * 1e9))
+	if most := r.arrived.Add(-2500 * time.Microsecond); r.now.Before(most) {
+		r.now = most
+	}
 	at := r.now.Add(r.late())
 	if at.Before(r.arrived) {
 		at = r.arrived
@@ -280,6 +288,19 @@ func TestTheRateSettlesWhereThePathCarriesIt(t *testing.T) {
 				r.mended(t)
 			})
 		}
+	}
+}
+
+// A sender that is late now and then is no reason to stay below that.
+func TestTheRateSettlesWhereTheSenderIsLate(t *testing.T) {
+	for _, loss := range []float64{0, 0.01} {
+		roads(t, fmt.Sprintf("loss=%v", loss), func(t *testing.T, r *road) {
+			r.carries, r.loss, r.stalls = 20_000, loss, 200
+			c := newController(80_000)
+			r.drive(c, 0, 25*time.Second)
+			r.settled(t, 10*time.Second)
+			r.mended(t)
+		})
 	}
 }
 

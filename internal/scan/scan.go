@@ -207,11 +207,11 @@ func New(cfg Config, prober Prober) (*Scan, error) {
 	if err := s.restore(cfg.Resume); err != nil {
 		return nil, err
 	}
-	rate := s.cfg.Rate
 	if s.control != nil {
-		rate = s.control.rate
+		s.pacer = tx.NewEvenPacer(s.control.rate)
+	} else {
+		s.pacer = tx.NewPacer(s.cfg.Rate)
 	}
-	s.pacer = tx.NewPacer(rate)
 	s.senders, s.maxSpan = prober.Senders(cfg.Rate)
 	s.send, s.receive = prober.Start(cfg, cookie.NewKey(cfg.Seed), s.pacer)
 	s.state.Store("starting")
