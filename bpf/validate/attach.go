@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -14,14 +15,15 @@ import (
 type Mode string
 
 const (
-	Auto    Mode = "auto"    // native; generic where the driver cannot, and on veth
-	Native  Mode = "native"  // in the driver
-	Generic Mode = "generic" // after the kernel has made a packet of the frame
+	Auto    Mode = "auto"    // the first of the others that works; on veth not native
+	Native  Mode = "native"  // XDP in the driver
+	TCX     Mode = "tcx"     // at ingress, after XDP: Linux 6.6
+	Generic Mode = "generic" // XDP after the kernel has made a packet of the frame, and one piece of that
 )
 
 var (
 	// ErrOccupied is returned by Attach when another XDP program holds the
-	// device. It is left alone.
+	// device and there is no tcx to stand behind it. It is left alone.
 	ErrOccupied = errors.New("another XDP program is attached there and was left alone")
 	// ErrNoEthernet is returned by Attach for a device without Ethernet
 	// headers, as tunnels are.
@@ -34,12 +36,17 @@ var (
 // take a program in native mode: attach before the first probe is sent. A link
 // that is lost by it has some seconds to come back.
 //
-// In native mode the reset of a veth device reaches its peer only if that polls,
-// which it does with GRO on or with an XDP program of its own (veth_xdp_xmit),
-// and is lost otherwise, without a word. So Auto takes generic mode there. Native
-// resets go out with XDP_REDIRECT, to the device that the SYN+ACK came from: one
-// sent with XDP_TX would wait in the ring of a peer that has only GRO until
-// something else wakes it (veth_xdp_flush, seen on Linux 6.18).
+// Auto begins with native mode, but for veth devices: there packets are made frames
+// for it by copying, their other end may send no large segments meanwhile, and a
+// reset reaches it only if it polls, as it does with GRO on or with an XDP program of
+// its own (veth_xdp_xmit), and is lost otherwise, without a word. Native resets of a
+// veth go out with XDP_REDIRECT, to the device that the SYN+ACK came from: one sent
+// with XDP_TX would wait in the ring of a peer that has only GRO until something else
+// wakes it (veth_xdp_flush, seen on Linux 6.18).
+//
+// TCX takes packets as they are, behind any XDP program and before other programs of
+// its kind. Generic mode makes each one piece, and turns LRO and the card's GRO off,
+// so it comes last.
 func (v *Validator) Attach(ifindex int, mode Mode) (Mode, error) {
 	dev, err := netlink.LinkByIndex(ifindex)
 	if err != nil {
@@ -64,9 +71,9 @@ func (v *Validator) Attach(ifindex int, mode Mode) (Mode, error) {
 
 func (v *Validator) attach(dev netlink.Link, mode Mode) (Mode, error) {
 	switch mode {
-	case Auto, Native, Generic:
+	case Auto, Native, TCX, Generic:
 	default:
-		return "", fmt.Errorf("mode %q is none of auto, native, generic", string(mode))
+		return "", fmt.Errorf("mode %q is none of auto, native, tcx, generic", string(mode))
 	}
 	if v.link != nil {
 		return "", errors.New("it is attached already")
@@ -76,38 +83,50 @@ func (v *Validator) attach(dev netlink.Link, mode Mode) (Mode, error) {
 	default:
 		return "", ErrNoEthernet
 	}
-	if mode == Auto && dev.Type() == "veth" {
-		mode = Generic
-	}
 	if mode != Auto {
 		return mode, v.attachAs(dev, mode)
 	}
-	err := v.attachAs(dev, Native)
-	if err == nil || errors.Is(err, unix.EPERM) {
-		return Native, err
+	modes := []Mode{Native, TCX, Generic}
+	if dev.Type() == "veth" {
+		modes = modes[1:]
 	}
-	return Generic, v.attachAs(dev, Generic)
+	var err error
+	for _, mode = range modes {
+		if err = v.attachAs(dev, mode); err == nil || errors.Is(err, unix.EPERM) {
+			break
+		}
+	}
+	return mode, err
 }
 
-func (v *Validator) attachAs(dev netlink.Link, mode Mode) error {
-	if err := v.objects.Redirect.Set(mode == Native && dev.Type() == "veth"); err != nil {
-		return err
+func (v *Validator) attachAs(dev netlink.Link, mode Mode) (err error) {
+	if mode == TCX {
+		v.link, err = link.AttachTCX(link.TCXOptions{
+			Interface: dev.Attrs().Index, Program: v.objects.ValidateTcx, Attach: ebpf.AttachTCXIngress, Anchor: link.Head(),
+		})
+	} else {
+		if err := v.objects.Redirect.Set(mode == Native && dev.Type() == "veth"); err != nil {
+			return err
+		}
+		flags := link.XDPDriverMode
+		if mode == Generic {
+			flags = link.XDPGenericMode
+		}
+		v.link, err = link.AttachXDP(link.XDPOptions{Interface: dev.Attrs().Index, Program: v.objects.Validate, Flags: flags})
 	}
-	flags := link.XDPDriverMode
-	if mode == Generic {
-		flags = link.XDPGenericMode
+	if err == nil {
+		return nil
 	}
-	l, err := link.AttachXDP(link.XDPOptions{Interface: dev.Attrs().Index, Program: v.objects.Validate, Flags: flags})
+	v.link = nil // not a nil pointer in an interface
 	switch {
+	case mode == TCX && errors.Is(err, link.ErrNotSupported):
+		return fmt.Errorf("mode tcx needs Linux 6.6 or newer: %w", err)
 	case mode == Native && errors.Is(err, unix.EOPNOTSUPP):
-		return fmt.Errorf("its driver has no native mode: use mode generic: %w", err)
+		return fmt.Errorf("its driver has no native mode: use mode tcx or generic: %w", err)
 	case errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EEXIST):
 		return ErrOccupied
-	case err != nil:
-		return fmt.Errorf("in %s mode: %w", mode, err)
 	}
-	v.link = l
-	return nil
+	return fmt.Errorf("in %s mode: %w", mode, err)
 }
 
 // linkReturns is for how long a network card may negotiate again.

@@ -14,7 +14,7 @@ import (
 	"synoptic/internal/wire"
 )
 
-// BenchmarkValidate measures what a frame costs beyond an empty XDP program, by
+// BenchmarkValidate measures what a frame costs beyond an empty program of the kind, by
 // the kernel's run statistics: the frames go through both in turns, each by a
 // system call of its own, so caches are as cold as between packets of others. Of
 // frames that are not answers, hot-more-ns is the same when one is repeated at
@@ -64,71 +64,73 @@ func BenchmarkValidate(b *testing.B) {
 				return e.bytes()
 			}), false, valid},
 		} {
-			b.Run(fmt.Sprintf("frame=%s/family=%s", c.name, family), func(b *testing.B) {
-				cfg := config(method.ByName("syn"))
-				cfg.NoReset = c.noReset
-				v := load(b, cfg)
-				empty, err := validate.Empty()
-				if err != nil {
-					b.Fatal(err)
-				}
-				defer empty.Close()
-				stats, err := ebpf.EnableStats(uint32(unix.BPF_STATS_RUN_TIME))
-				if err != nil {
-					b.Fatal(err)
-				}
-				defer stats.Close() // at the latest
-				out := make([]byte, 4096)
-				measure := func(p *ebpf.Program) time.Duration {
-					before, _ := p.Stats()
-					opts := ebpf.RunOptions{DataOut: out}
-					for _, opts.Data = range c.frames {
-						opts.DataOut = out
-						if _, err := p.Run(&opts); err != nil {
+			for name, tcx := range programs {
+				b.Run(fmt.Sprintf("program=%s/frame=%s/family=%s", name, c.name, family), func(b *testing.B) {
+					cfg := config(method.ByName("syn"))
+					cfg.NoReset = c.noReset
+					v := load(b, cfg)
+					empty, err := validate.Empty(tcx)
+					if err != nil {
+						b.Fatal(err)
+					}
+					defer empty.Close()
+					stats, err := ebpf.EnableStats(uint32(unix.BPF_STATS_RUN_TIME))
+					if err != nil {
+						b.Fatal(err)
+					}
+					defer stats.Close() // at the latest
+					out := make([]byte, 4096)
+					measure := func(p *ebpf.Program) time.Duration {
+						before, _ := p.Stats()
+						opts := ebpf.RunOptions{DataOut: out}
+						for _, opts.Data = range c.frames {
+							opts.DataOut = out
+							if _, err := p.Run(&opts); err != nil {
+								b.Fatal(err)
+							}
+						}
+						after, err := p.Stats()
+						if err != nil || after.RunCount-before.RunCount != turn {
+							b.Fatalf("%d runs instead of %d: %v", after.RunCount-before.RunCount, turn, err)
+						}
+						return after.Runtime - before.Runtime
+					}
+					var ours, bare time.Duration
+					runs := 0
+					for b.Loop() {
+						if err := v.Forget(); err != nil {
 							b.Fatal(err)
 						}
+						ours += measure(v.Program(tcx))
+						bare += measure(empty)
+						runs += turn
+						for read(b, v) != nil {
+						}
 					}
-					after, err := p.Stats()
-					if err != nil || after.RunCount-before.RunCount != turn {
-						b.Fatalf("%d runs instead of %d: %v", after.RunCount-before.RunCount, turn, err)
+					stats.Close() // it costs by itself
+					// Two answers of a turn may have one place in the memory, but
+					// none has the other's mark.
+					if all := counters(b, v); c.is(all) != all.Frames() || all.Frames() != uint64(runs) {
+						b.Fatalf("the frames were not what the case says: %+v", all)
 					}
-					return after.Runtime - before.Runtime
-				}
-				var ours, bare time.Duration
-				runs := 0
-				for b.Loop() {
-					if err := v.Forget(); err != nil {
-						b.Fatal(err)
+					n := float64(runs)
+					b.ReportMetric(float64(ours)/n, "ns/frame")
+					b.ReportMetric(float64(bare)/n, "empty-ns/frame")
+					b.ReportMetric(float64(ours-bare)/n, "more-ns/frame")
+					if verdict, _ := runAs(b, v, tcx, c.frames[0], out); verdict == xdpPass {
+						const repeat = 1_000_000
+						_, ours, err := v.Program(tcx).Benchmark(c.frames[0], repeat, nil)
+						if err != nil {
+							b.Fatal(err)
+						}
+						_, bare, err := empty.Benchmark(c.frames[0], repeat, nil)
+						if err != nil {
+							b.Fatal(err)
+						}
+						b.ReportMetric(float64(ours-bare), "hot-more-ns/frame")
 					}
-					ours += measure(v.Program())
-					bare += measure(empty)
-					runs += turn
-					for read(b, v) != nil {
-					}
-				}
-				stats.Close() // it costs by itself
-				// Two answers of a turn may have one place in the memory, but
-				// none has the other's mark.
-				if all := counters(b, v); c.is(all) != all.Frames() || all.Frames() != uint64(runs) {
-					b.Fatalf("the frames were not what the case says: %+v", all)
-				}
-				n := float64(runs)
-				b.ReportMetric(float64(ours)/n, "ns/frame")
-				b.ReportMetric(float64(bare)/n, "empty-ns/frame")
-				b.ReportMetric(float64(ours-bare)/n, "more-ns/frame")
-				if verdict, _ := run(b, v, c.frames[0], out); verdict == xdpPass {
-					const repeat = 1_000_000
-					_, ours, err := v.Program().Benchmark(c.frames[0], repeat, nil)
-					if err != nil {
-						b.Fatal(err)
-					}
-					_, bare, err := empty.Benchmark(c.frames[0], repeat, nil)
-					if err != nil {
-						b.Fatal(err)
-					}
-					b.ReportMetric(float64(ours-bare), "hot-more-ns/frame")
-				}
-			})
+				})
+			}
 		}
 	}
 }

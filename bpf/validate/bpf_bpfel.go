@@ -49,25 +49,26 @@ type bpfSiphashKey struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	bpfMapAnswers     = "answers"
-	bpfMapCounts      = "counts"
-	bpfMapRecents     = "recents"
-	bpfProgValidate   = "validate"
-	bpfVarCookieInAck = "cookie_in_ack"
-	bpfVarCookieKey   = "cookie_key"
-	bpfVarFirstPort   = "first_port"
-	bpfVarHasSource4  = "has_source4"
-	bpfVarHasSource6  = "has_source6"
-	bpfVarIcmp4Codes  = "icmp4_codes"
-	bpfVarIcmp6Codes  = "icmp6_codes"
-	bpfVarPorts       = "ports"
-	bpfVarRedirect    = "redirect"
-	bpfVarReset       = "reset"
-	bpfVarResetDeltas = "reset_deltas"
-	bpfVarSource4     = "source4"
-	bpfVarSource6     = "source6"
-	bpfVarSyn         = "syn"
-	bpfVarUnused      = "unused"
+	bpfMapAnswers      = "answers"
+	bpfMapCounts       = "counts"
+	bpfMapRecents      = "recents"
+	bpfProgValidate    = "validate"
+	bpfProgValidateTcx = "validate_tcx"
+	bpfVarCookieInAck  = "cookie_in_ack"
+	bpfVarCookieKey    = "cookie_key"
+	bpfVarFirstPort    = "first_port"
+	bpfVarHasSource4   = "has_source4"
+	bpfVarHasSource6   = "has_source6"
+	bpfVarIcmp4Codes   = "icmp4_codes"
+	bpfVarIcmp6Codes   = "icmp6_codes"
+	bpfVarPorts        = "ports"
+	bpfVarRedirect     = "redirect"
+	bpfVarReset        = "reset"
+	bpfVarResetDeltas  = "reset_deltas"
+	bpfVarSource4      = "source4"
+	bpfVarSource6      = "source6"
+	bpfVarSyn          = "syn"
+	bpfVarUnused       = "unused"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -112,7 +113,8 @@ type bpfSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfProgramSpecs struct {
-	Validate *ebpf.ProgramSpec `ebpf:"validate"`
+	Validate    *ebpf.ProgramSpec `ebpf:"validate"`
+	ValidateTcx *ebpf.ProgramSpec `ebpf:"validate_tcx"`
 }
 
 // bpfMapSpecs contains maps before they are loaded into the kernel.
@@ -203,12 +205,14 @@ type bpfVariables struct {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfPrograms struct {
-	Validate *ebpf.Program `ebpf:"validate"`
+	Validate    *ebpf.Program `ebpf:"validate"`
+	ValidateTcx *ebpf.Program `ebpf:"validate_tcx"`
 }
 
 func (p *bpfPrograms) Close() error {
 	return _BpfClose(
 		p.Validate,
+		p.ValidateTcx,
 	)
 }
 

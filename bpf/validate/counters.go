@@ -12,8 +12,8 @@ type Counters struct {
 	Full      uint64 // valid, and lost for want of room
 
 	// Of the valid ones and the duplicates, the SYN+ACKs that were turned into a
-	// reset, and those that the driver let nobody turn. A reset counts when the
-	// program returns it to the driver.
+	// reset, and those that nobody could turn. A reset counts when the program
+	// returns it to the kernel.
 	Resets, Unreset uint64
 }
 

@@ -1,6 +1,6 @@
-// Package validate is the kernel path's receive half: an XDP program that takes
-// the answers to a scan's probes off a device before the machine's own stack
-// sees them, and the Go code that loads, attaches and reads it.
+// Package validate is the kernel path's receive half: programs, one for XDP and one
+// for tcx, that take the answers to a scan's probes off a device before the machine's
+// own stack sees them, and the Go code that loads, attaches and reads them.
 //
 // What becomes of a frame:
 //
@@ -29,10 +29,12 @@
 // them all is the ledger's task. Answers that differ in what they say are never
 // taken for duplicates.
 //
-// While a program is attached, packet sockets and captures on the machine see
-// none of the answers that it takes, nor the resets that it sends. Only one scan
-// can have a device; another one that has the same key and source ports, such as
-// a shard of the same scan, would lose its answers to it.
+// While a program of XDP is attached, packet sockets and captures on the machine see
+// none of the answers that it takes, nor the resets that it sends; those that capture
+// all protocols see what tcx takes and sends. Several scans can have a device, one of
+// them by XDP; but those that have the same key and source ports, such as shards of the
+// same scan, would lose answers to each other.
 //
-// Reading allocates nothing. Needs Linux 5.18: XDP for frames larger than a page.
+// Reading allocates nothing. Needs Linux 5.18: XDP for frames larger than a page; 6.6
+// for tcx.
 package validate

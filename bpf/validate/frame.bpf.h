@@ -17,6 +17,8 @@
 #include <bpf/bpf_helpers.h>
 #include <stdbool.h>
 
+#include "context.bpf.h"
+
 #define TCP_SYN 0x02
 #define TCP_RST 0x04
 #define TCP_ACK 0x10
@@ -65,14 +67,10 @@ static __always_inline bool is_extension(__u8 next)
 /* Walks the IPv6 extension headers in [at, end) of the frame, of which next is
  * the first. Returns where they end and, from bit 32 on, the protocol there; 0
  * if they do not.
- *
- * A function of its own, so that the verifier goes through the loop once; few
- * packets come here.
  */
-__noinline __u64 walk_extensions(struct xdp_md *ctx, __u32 at, __u32 end, __u8 next)
+static __always_inline __u64 walk_extensions(void *ctx, const bool xdp, __u32 at, __u32 end, __u8 next)
 {
-	void *data = (void *)(long)ctx->data;
-	void *data_end = (void *)(long)ctx->data_end;
+	void *data = frame_begin(ctx, xdp), *data_end = frame_end(ctx, xdp);
 
 	for (int i = 0; i < EXTENSIONS_MAX; i++) {
 		__u8 *ext = data + (at & OFFSET_MAX);
@@ -97,8 +95,21 @@ __noinline __u64 walk_extensions(struct xdp_md *ctx, __u32 at, __u32 end, __u8 n
 	return 0;
 }
 
+/* Functions of their own, so that the verifier goes through the loop once; few
+ * packets come here.
+ */
+__noinline __u64 walk_extensions_xdp(struct xdp_md *ctx, __u32 at, __u32 end, __u8 next)
+{
+	return walk_extensions(ctx, true, at, end, next);
+}
+
+__noinline __u64 walk_extensions_tcx(struct __sk_buff *ctx, __u32 at, __u32 end, __u8 next)
+{
+	return walk_extensions(ctx, false, at, end, next);
+}
+
 /* The same for IPv6 (RFC 8200 3), behind the extension headers. */
-static __always_inline bool ipv6_upper(struct xdp_md *ctx, void *data, void *data_end, __u32 at, struct upper *u)
+static __always_inline bool ipv6_upper(void *ctx, const bool xdp, void *data, void *data_end, __u32 at, struct upper *u)
 {
 	struct ipv6hdr *ip = data + at;
 	__u64 walked;
@@ -111,7 +122,8 @@ static __always_inline bool ipv6_upper(struct xdp_md *ctx, void *data, void *dat
 	u->at = at;
 	u->protocol = ip->nexthdr;
 	if (is_extension(ip->nexthdr)) {
-		walked = walk_extensions(ctx, at, u->end, ip->nexthdr);
+		walked = xdp ? walk_extensions_xdp(ctx, at, u->end, ip->nexthdr) :
+			       walk_extensions_tcx(ctx, at, u->end, ip->nexthdr);
 		if (walked == 0)
 			return false;
 		u->at = walked;
@@ -123,22 +135,30 @@ static __always_inline bool ipv6_upper(struct xdp_md *ctx, void *data, void *dat
 /* Where, in the datagram of which an ICMP error quotes the bytes [at, end), its
  * TCP header is, of which there are at least 8 bytes (RFC 792); 0 if there is
  * none.
- *
- * A function of its own for the verifier's sake, as above.
  */
-__noinline __u32 quoted_tcp(struct xdp_md *ctx, __u32 at, __u32 end, __u8 v6)
+static __always_inline __u32 quoted_tcp(void *ctx, const bool xdp, __u32 at, __u32 end, __u8 v6)
 {
-	void *data = (void *)(long)ctx->data;
-	void *data_end = (void *)(long)ctx->data_end;
+	void *data = frame_begin(ctx, xdp), *data_end = frame_end(ctx, xdp);
 	struct upper u = { .end = end };
 
 	if (at > OFFSET_MAX)
 		return 0;
-	if (v6 ? !ipv6_upper(ctx, data, data_end, at, &u) : !ipv4_upper(data, data_end, at, &u))
+	if (v6 ? !ipv6_upper(ctx, xdp, data, data_end, at, &u) : !ipv4_upper(data, data_end, at, &u))
 		return 0;
 	if (u.protocol != IPPROTO_TCP || u.at + 8 > u.end)
 		return 0;
 	return u.at;
+}
+
+/* Functions of their own for the verifier's sake, as above. */
+__noinline __u32 quoted_tcp_xdp(struct xdp_md *ctx, __u32 at, __u32 end, __u8 v6)
+{
+	return quoted_tcp(ctx, true, at, end, v6);
+}
+
+__noinline __u32 quoted_tcp_tcx(struct __sk_buff *ctx, __u32 at, __u32 end, __u8 v6)
+{
+	return quoted_tcp(ctx, false, at, end, v6);
 }
 
 #endif

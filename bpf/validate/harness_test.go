@@ -103,10 +103,19 @@ func counters(t testing.TB, v *validate.Validator) validate.Counters {
 	return c
 }
 
-// run puts a frame through the program.
+// programs by name, and whether each is that of tcx.
+var programs = map[string]bool{"xdp": false, "tcx": true}
+
+// run puts a frame through the XDP program.
 func run(t testing.TB, v *validate.Validator, frame, out []byte) (verdict uint32, after []byte) {
 	t.Helper()
-	verdict, after, err := v.Run(frame, out)
+	return runAs(t, v, false, frame, out)
+}
+
+// runAs puts a frame through one of the programs. Verdicts are those of XDP.
+func runAs(t testing.TB, v *validate.Validator, tcx bool, frame, out []byte) (verdict uint32, after []byte) {
+	t.Helper()
+	verdict, after, err := v.Run(tcx, frame, out)
 	if err != nil {
 		t.Fatalf("run %x: %v", frame, err)
 	}

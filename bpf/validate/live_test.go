@@ -20,6 +20,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 
 	"synoptic/bpf/respond"
@@ -168,7 +170,9 @@ func (s sweep) run(t *testing.T) (records, scan.Summary, validate.Counters) {
 	return found, sum, counters(t, v)
 }
 
-// Real kernels and simulated hosts, all methods, both families, both modes: the
+var modes = []validate.Mode{validate.Native, validate.TCX, validate.Generic}
+
+// Real kernels and simulated hosts, all methods, both families, all modes: the
 // scan finds what it finds by a socket, while the machine's own stack sees and
 // says nothing, and what other programs say to each other passes.
 func TestTheStackSeesNoAnswer(t *testing.T) {
@@ -198,7 +202,7 @@ func TestTheStackSeesNoAnswer(t *testing.T) {
 			if bare.segments == 0 || bare.errors == 0 || m.Name == "syn" && bare.resets == 0 {
 				t.Fatalf("%s/%s: without the validator the stack sees %+v: this test proves nothing", m.Name, family, bare)
 			}
-			for _, mode := range []validate.Mode{validate.Native, validate.Generic} {
+			for _, mode := range modes {
 				t.Run(fmt.Sprintf("%s/%s/%s", m.Name, family, mode), func(t *testing.T) {
 					var seen atomic.Int64
 					stop, err := l.Scanner.Watch(lab.ScannerDevice, func(frame []byte) {
@@ -220,8 +224,12 @@ func TestTheStackSeesNoAnswer(t *testing.T) {
 					if err := stop(); err != nil {
 						t.Fatal(err)
 					}
-					if is := readStack(t).minus(before); is != (stack{}) || seen.Load() > 0 {
-						t.Errorf("the stack saw and said %+v, a capture %d answers", is, seen.Load())
+					if is := readStack(t).minus(before); is != (stack{}) {
+						t.Errorf("the stack saw and said %+v", is)
+					}
+					// tcx stands behind those who capture all.
+					if behind := mode == validate.TCX; behind && seen.Load() < int64(count.Valid) || !behind && seen.Load() > 0 {
+						t.Errorf("of %d answers a capture saw %d", count.Valid, seen.Load())
 					}
 					same(t, got, want)
 					if again.Open != sum.Open || again.Answered != sum.Answered || again.Rejected != sum.Rejected || again.Dropped > 0 ||
@@ -263,7 +271,7 @@ func TestTheStackSeesNoAnswer(t *testing.T) {
 			t.Errorf("the stack saw and said %+v", is)
 		}
 	})
-	for _, mode := range []validate.Mode{validate.Native, validate.Generic} {
+	for _, mode := range modes {
 		t.Run(fmt.Sprintf("conversations_pass/%s", mode), func(t *testing.T) { conversations(t, l, host, mode) })
 	}
 }
@@ -280,7 +288,7 @@ func TestResetsArriveOnEveryVeth(t *testing.T) {
 	for _, c := range []struct {
 		ask, mode validate.Mode
 		polls     bool
-	}{{validate.Auto, validate.Generic, false}, {validate.Native, validate.Native, true}} {
+	}{{validate.Auto, validate.TCX, false}, {validate.Generic, validate.Generic, false}, {validate.Native, validate.Native, true}} {
 		host := l.MustAddHost(t, lab.HostConfig{Place: lab.OwnLink, Listen: []lab.Ports{{First: 20, Last: 24}}})
 		if err := host.Namespace.SetGRO(host.Far, c.polls); err != nil {
 			t.Fatal(err)
@@ -495,11 +503,12 @@ func TestLoopback(t *testing.T) {
 		for _, m := range method.Table {
 			s := sweep{method: m.Name, targets: []string{at}, ports: "70-90", device: "lo"}
 			want, sum, _ := s.run(t)
-			s.mode = validate.Generic
-			got, again, count := s.run(t)
-			same(t, got, want)
-			if count.Valid != sum.Valid || again.Valid != sum.Valid || again.Dropped > 0 {
-				t.Errorf("%s of %s: %+v\n%+v\nby a socket %+v", m.Name, at, count, again, sum)
+			for _, s.mode = range []validate.Mode{validate.TCX, validate.Generic} {
+				got, again, count := s.run(t)
+				same(t, got, want)
+				if count.Valid != sum.Valid || again.Valid != sum.Valid || again.Dropped > 0 {
+					t.Errorf("%s of %s, mode %s: %+v\n%+v\nby a socket %+v", m.Name, at, s.mode, count, again, sum)
+				}
 			}
 		}
 	}
@@ -533,8 +542,15 @@ func attached(t *testing.T, ns *lab.Namespace, device string) (on bool) {
 	t.Helper()
 	if err := ns.Do(func() error {
 		dev, err := netlink.LinkByName(device)
-		on = err == nil && dev.Attrs().Xdp != nil && dev.Attrs().Xdp.Attached
-		return err
+		if err != nil {
+			return err
+		}
+		tcx, err := link.QueryPrograms(link.QueryOptions{Target: dev.Attrs().Index, Attach: ebpf.AttachTCXIngress})
+		if err != nil {
+			return err
+		}
+		on = dev.Attrs().Xdp != nil && dev.Attrs().Xdp.Attached || len(tcx.Programs) > 0
+		return nil
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -543,7 +559,7 @@ func attached(t *testing.T, ns *lab.Namespace, device string) (on bool) {
 
 func TestAKillLeavesNothing(t *testing.T) {
 	l := lab.New(t, lab.Config{})
-	for _, mode := range []validate.Mode{validate.Native, validate.Generic} {
+	for _, mode := range modes {
 		c := l.Scanner.Command(t.Context(), "/proc/self/exe", "-test.run=^TestHold$", "-test.timeout=1m")
 		c.Env = append(os.Environ(), holdVar+"="+string(mode))
 		out, err := c.StdoutPipe()
@@ -633,16 +649,24 @@ func TestAttach(t *testing.T) {
 		return got, err
 	}
 	syn := config(method.ByName("syn"))
-	for _, m := range []struct{ ask, got validate.Mode }{{validate.Auto, validate.Generic}, {validate.Native, validate.Native}, {validate.Generic, validate.Generic}} {
+	for _, m := range []struct{ ask, got validate.Mode }{
+		{validate.Auto, validate.TCX}, {validate.Native, validate.Native}, {validate.TCX, validate.TCX}, {validate.Generic, validate.Generic},
+	} {
 		v := load(t, syn)
 		if got, err := attach(v, lab.ScannerDevice, m.ask); err != nil || got != m.got || !attached(t, l.Scanner, lab.ScannerDevice) {
 			t.Errorf("asked for %s: %s, %v", m.ask, got, err)
 		}
-		second := load(t, syn)
-		for _, mode := range []validate.Mode{validate.Auto, validate.Native, validate.Generic} {
-			if _, err := attach(second, lab.ScannerDevice, mode); !errors.Is(err, validate.ErrOccupied) || !strings.Contains(err.Error(), lab.ScannerDevice) {
-				t.Errorf("mode %s of a second one: %v", mode, err)
+		// Of XDP there is room for one, of tcx for many.
+		for _, mode := range modes {
+			second := load(t, syn)
+			_, err := attach(second, lab.ScannerDevice, mode)
+			if occupied := m.got != validate.TCX && mode != validate.TCX; occupied != errors.Is(err, validate.ErrOccupied) || occupied != (err != nil) {
+				t.Errorf("mode %s behind one in mode %s: %v", mode, m.got, err)
 			}
+			if err != nil && !strings.Contains(err.Error(), lab.ScannerDevice) {
+				t.Errorf("where? %v", err)
+			}
+			second.Close()
 		}
 		if err := v.Close(); err != nil || attached(t, l.Scanner, lab.ScannerDevice) {
 			t.Errorf("after Close: %v, attached %v", err, attached(t, l.Scanner, lab.ScannerDevice))
@@ -658,7 +682,7 @@ func TestAttach(t *testing.T) {
 		t.Errorf("on a tap: mode %s, %v", got, err)
 	}
 	v = load(t, syn)
-	if got, err := attach(v, "lo", validate.Auto); err != nil || got != validate.Generic {
+	if got, err := attach(v, "lo", validate.Auto); err != nil || got != validate.TCX {
 		t.Errorf("on lo: mode %s, %v", got, err)
 	}
 	if _, err := attach(v, lab.ScannerDevice, validate.Auto); err == nil {

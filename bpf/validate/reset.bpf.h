@@ -17,39 +17,24 @@ struct syn_ack {
 	__be16 sport;
 	__be16 dport;
 	__be32 ack;
+	__u8 mac[2][ETH_ALEN]; /* its destination, then its source */
 };
 
-/* Writes the reset over the frame, RFC 9293 3.10.7.3: <SEQ=SEG.ACK><CTL=RST>,
- * as a closed port answers it. A SYN+ACK is never shorter than that. Reports
- * false, with the frame spoilt, if the driver does not let it be cut, or if it
- * came to everybody: then none is due.
+#define RESET_SIZE(v6) (ETH_HLEN + ((v6) ? sizeof(struct ipv6hdr) : sizeof(struct iphdr)) + sizeof(struct tcphdr))
+#define RESET_ROOM(v6) (RESET_SIZE(v6) < FRAME_MIN ? FRAME_MIN : RESET_SIZE(v6))
+
+/* Writes the RESET_SIZE bytes of the reset, RFC 9293 3.10.7.3: <SEQ=SEG.ACK>
+ * <CTL=RST>, as a closed port answers it.
  */
-static __always_inline bool make_reset(struct xdp_md *ctx, const struct syn_ack *s, const bool v6)
+static __always_inline void write_reset(void *to, const struct syn_ack *s, const bool v6)
 {
-	const __u32 l4 = ETH_HLEN + (v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
-	const __u32 size = l4 + sizeof(struct tcphdr);
-	const __u32 keep = size < FRAME_MIN ? FRAME_MIN : size;
-	__u32 have = bpf_xdp_get_buff_len(ctx), *word;
-	__u8 mac[ETH_ALEN], *padding;
-	struct ethhdr *eth;
-	void *data, *end;
-	__u64 sum;
+	struct ethhdr *eth = to;
+	__u32 *word = to + ETH_HLEN;
+	__u64 sum = (__u64)bpf_htonl(sizeof(struct tcphdr)) + bpf_htonl(IPPROTO_TCP);
 
-	if (have > keep && bpf_xdp_adjust_tail(ctx, (int)keep - (int)have) < 0)
-		return false;
-	data = (void *)(long)ctx->data;
-	end = (void *)(long)ctx->data_end;
-	if (data + size > end)
-		return false;
-	eth = data;
-	if (eth->h_dest[0] & 1)
-		return false;
-	__builtin_memcpy(mac, eth->h_dest, ETH_ALEN);
-	__builtin_memcpy(eth->h_dest, eth->h_source, ETH_ALEN);
-	__builtin_memcpy(eth->h_source, mac, ETH_ALEN);
-
-	word = data + ETH_HLEN;
-	sum = (__u64)bpf_htonl(sizeof(struct tcphdr)) + bpf_htonl(IPPROTO_TCP);
+	__builtin_memcpy(eth->h_dest, s->mac[1], ETH_ALEN);
+	__builtin_memcpy(eth->h_source, s->mac[0], ETH_ALEN);
+	eth->h_proto = v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
 	if (v6) {
 		word[0] = bpf_htonl(0x60000000);
 		word[1] = bpf_htonl(sizeof(struct tcphdr) << 16 | IPPROTO_TCP << 8 | RESET_TTL);
@@ -71,7 +56,7 @@ static __always_inline bool make_reset(struct xdp_md *ctx, const struct syn_ack 
 		sum += (__u64)word[3] + word[4];
 	}
 
-	word = data + l4;
+	word = to + RESET_SIZE(v6) - sizeof(struct tcphdr);
 	word[0] = (__u32)s->sport << 16 | s->dport; /* little-endian: the port first in memory is the low half */
 	word[1] = s->ack;
 	word[2] = 0;
@@ -79,16 +64,60 @@ static __always_inline bool make_reset(struct xdp_md *ctx, const struct syn_ack 
 	word[4] = 0;
 	sum += (__u64)word[0] + word[1] + word[3];
 	word[4] = (__u16)~checksum_fold(sum);
+}
 
-	/* What the target had there is not sent back. */
+/* Turns the frame into its reset, cut to RESET_ROOM if it is longer; what the
+ * target had in the rest of that is not sent back. A SYN+ACK is never shorter
+ * than a reset. Reports false, with the frame spoilt, if it cannot be cut.
+ */
+static __always_inline bool turn_xdp(struct xdp_md *ctx, const struct syn_ack *s, const bool v6)
+{
+	const __u32 size = RESET_SIZE(v6), keep = RESET_ROOM(v6);
+	__u32 have = bpf_xdp_get_buff_len(ctx);
+	void *data, *end;
+	__u8 *padding;
+
+	if (have > keep && bpf_xdp_adjust_tail(ctx, (int)keep - (int)have) < 0)
+		return false;
+	data = frame_begin(ctx, true);
+	end = frame_end(ctx, true);
+	if (data + size > end)
+		return false;
+	write_reset(data, s, v6);
 	padding = data + size;
 #pragma unroll
-	for (int i = 0; i < FRAME_MIN - (int)size; i++) {
+	for (__u32 i = 0; i < keep - size; i++) {
 		if ((void *)(padding + i + 1) > end)
 			break;
 		padding[i] = 0;
 	}
 	return true;
+}
+
+#define BORROWED 64 /* more than where a TCP header can be that is checked by it */
+
+/* The checksum of a segment of this machine, or of its guests, may be left to
+ * the device that it leaves by (CHECKSUM_PARTIAL), which would spoil that of the
+ * reset. The kernel forgets of it when the place where it is to begin is taken
+ * away (skb_postpull_rcsum), and so it is. The frame is not written to directly,
+ * as then the kernel would copy the headers of all others, too, if they are
+ * somebody else's, as those of TCP are that came over a veth
+ * (bpf_unclone_prologue).
+ */
+static __always_inline bool turn_tcx(struct __sk_buff *skb, const struct syn_ack *s, const bool v6)
+{
+	const __u32 size = RESET_SIZE(v6), keep = RESET_ROOM(v6);
+	__u8 room[2 + RESET_ROOM(true)] __attribute__((aligned(4))) = {};
+	__u8 *frame = room + 2; /* aligns what is behind the Ethernet header */
+	__u32 left = skb->len;
+
+	if (left > keep)
+		left = keep;
+	if (left < size)
+		return false;
+	write_reset(frame, s, v6);
+	return !bpf_skb_change_tail(skb, left + BORROWED, 0) && !bpf_skb_adjust_room(skb, -BORROWED, BPF_ADJ_ROOM_MAC, 0) &&
+	       !bpf_skb_store_bytes(skb, 0, frame, left, 0);
 }
 
 #endif

@@ -137,6 +137,10 @@ func TestSynAckIsTurnedIntoAReset(t *testing.T) {
 				if err := checkReset(frame, after); err != nil {
 					t.Errorf("%v: %x", err, after)
 				}
+				verdict, same := runAs(t, v, true, frame, make([]byte, 4096))
+				if verdict != xdpTX || !bytes.Equal(same, after) {
+					t.Errorf("tcx: verdict %d, %x", verdict, same)
+				}
 				// A SYN+ACK that comes again had no reset that arrived.
 				if verdict, _ = run(t, v, frame, make([]byte, 4096)); verdict != xdpTX {
 					t.Errorf("verdict %d when it comes again", verdict)

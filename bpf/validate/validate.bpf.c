@@ -1,7 +1,7 @@
 //go:build ignore
 
-/* An XDP program that takes the answers to a scan's probes off a device before
- * the machine's own stack sees them.
+/* Programs that take the answers to a scan's probes off a device before the
+ * machine's own stack sees them: one for XDP and one for tcx, which judge alike.
  *
  *   frame -> to our address? -> SYN+ACK, reset or ICMP error that quotes a
  *            probe, to one of our ports? -> otherwise it passes, untouched
@@ -18,11 +18,19 @@
 #include <linux/bpf.h>
 #include <stdbool.h>
 
+#include "context.bpf.h"
 #include "cookie.bpf.h"
 #include "frame.bpf.h"
 #include "maps.bpf.h"
 #include "recent.bpf.h"
 #include "reset.bpf.h"
+
+/* What becomes of a frame. */
+enum verdict {
+	PASSES,
+	DROPPED,
+	TURNED, /* into a reset */
+};
 
 /* Where the frame is to and from, as it stands there; an IPv4 address is the
  * first word.
@@ -126,11 +134,13 @@ static __always_inline bool brings_back(const struct tcphdr *tcp, __u8 flags, __
 	return syn ? *delta == 1 : *delta <= 1;
 }
 
-static __always_inline int judge_segment(struct xdp_md *ctx, struct counters *count, const struct upper *u,
-					 const struct ends *ends, __u8 ttl, const bool v6)
+static __always_inline enum verdict judge_segment(void *ctx, const bool xdp, struct counters *count,
+						  const struct upper *u, const struct ends *ends, __u8 ttl,
+						  const bool v6)
 {
-	void *data_end = (void *)(long)ctx->data_end;
-	struct tcphdr *tcp = (void *)(long)ctx->data + (u->at & OFFSET_MAX);
+	void *data = frame_begin(ctx, xdp), *data_end = frame_end(ctx, xdp);
+	struct tcphdr *tcp = data + (u->at & OFFSET_MAX);
+	struct ethhdr *eth = data;
 	struct answer a = {};
 	struct syn_ack s;
 	__u32 delta = 0;
@@ -148,7 +158,7 @@ static __always_inline int judge_segment(struct xdp_md *ctx, struct counters *co
 	hash = hash_of(ends->saddr, tcp->source, ends->daddr, tcp->dest, v6);
 	if (!brings_back(tcp, flags, hash, &delta)) {
 		count->bad_cookie++;
-		return XDP_PASS;
+		return PASSES;
 	}
 
 	__builtin_memcpy(a.target, ends->saddr, v6 ? 16 : 4);
@@ -159,33 +169,33 @@ static __always_inline int judge_segment(struct xdp_md *ctx, struct counters *co
 	a.what = flags | (v6 ? ANSWER_IPV6 : 0) | (delta ? ANSWER_NEXT : 0) |
 		 (tcp->doff * 4 > sizeof(*tcp) ? ANSWER_OPTIONS : 0);
 	if (!hand_over(count, &a, 0, hash, v6) || flags & TCP_RST || !reset)
-		return XDP_DROP;
+		return DROPPED;
 
 	__builtin_memcpy(s.saddr, ends->saddr, 16);
 	__builtin_memcpy(s.daddr, ends->daddr, 16);
 	s.sport = tcp->source;
 	s.dport = tcp->dest;
 	s.ack = tcp->ack_seq;
-	if (!make_reset(ctx, &s, v6)) {
+	__builtin_memcpy(s.mac, eth, sizeof(s.mac));
+	/* To what came to everybody none is due. */
+	if (s.mac[0][0] & 1 || !(xdp ? turn_xdp(ctx, &s, v6) : turn_tcx(ctx, &s, v6))) {
 		count->unreset++;
-		return XDP_DROP;
+		return DROPPED;
 	}
 	count->resets++;
-	if (redirect)
-		return bpf_redirect(ctx->ingress_ifindex, 0);
-	return XDP_TX;
+	return TURNED;
 
 foreign:
 	count->foreign++;
-	return XDP_PASS;
+	return PASSES;
 }
 
 /* RFC 792, RFC 4443 3: the error and what it quotes of our probe. */
-static __always_inline int judge_error(struct xdp_md *ctx, struct counters *count, const struct upper *u,
-				       const struct ends *ends, __u8 ttl, const bool v6)
+static __always_inline enum verdict judge_error(void *ctx, const bool xdp, struct counters *count,
+						const struct upper *u, const struct ends *ends, __u8 ttl,
+						const bool v6)
 {
-	void *data = (void *)(long)ctx->data;
-	void *data_end = (void *)(long)ctx->data_end;
+	void *data = frame_begin(ctx, xdp), *data_end = frame_end(ctx, xdp);
 	__u8 *icmp = data + (u->at & OFFSET_MAX);
 	__be32 source[4] = {}, target[4] = {};
 	struct answer a = {};
@@ -204,7 +214,7 @@ static __always_inline int judge_error(struct xdp_md *ctx, struct counters *coun
 	if (!(says >> (code & 63) & 1))
 		goto foreign;
 
-	at = quoted_tcp(ctx, u->at + 8, u->end, v6);
+	at = xdp ? quoted_tcp_xdp(ctx, u->at + 8, u->end, v6) : quoted_tcp_tcx(ctx, u->at + 8, u->end, v6);
 	if (at == 0 || at > OFFSET_MAX)
 		goto foreign;
 	if (v6) {
@@ -229,7 +239,7 @@ static __always_inline int judge_error(struct xdp_md *ctx, struct counters *coun
 	hash = hash_of(target, port[1], source, port[0], v6);
 	if (bpf_ntohl(*(__be32 *)(port + 2)) != (__u32)hash) {
 		count->bad_cookie++;
-		return XDP_PASS;
+		return PASSES;
 	}
 	__builtin_memcpy(a.target, target, v6 ? 16 : 4);
 	a.port = bpf_ntohs(port[1]);
@@ -241,75 +251,119 @@ static __always_inline int judge_error(struct xdp_md *ctx, struct counters *coun
 		hand_over(count, &a, 0, hash, v6);
 	else
 		hand_over(count, &a, ends->saddr, hash, v6);
-	return XDP_DROP;
+	return DROPPED;
 
 foreign:
 	count->foreign++;
-	return XDP_PASS;
+	return PASSES;
 }
 
 /* A frame of one family. v6 is a constant at each call. */
-static __always_inline int judge(struct xdp_md *ctx, struct counters *count, const bool v6)
+static __always_inline enum verdict judge_ip(void *ctx, const bool xdp, struct counters *count, const bool v6)
 {
-	void *data = (void *)(long)ctx->data;
-	void *data_end = (void *)(long)ctx->data_end;
-	struct upper u = { .end = data_end - data };
+	const __u32 upper = ETH_HLEN + (v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
+	const __u8 icmp = v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP;
+	struct upper u = { .end = frame_len(ctx, xdp) };
+	void *data, *data_end;
 	struct ends ends = {};
-	__u8 ttl;
+	__u8 ttl, next;
+	bool plain;
 
+	reach(ctx, xdp, upper);
+	data = frame_begin(ctx, xdp);
+	data_end = frame_end(ctx, xdp);
+	if (data + upper > data_end)
+		goto foreign;
 	if (v6) {
 		struct ipv6hdr *ip = data + ETH_HLEN;
 
-		if ((void *)(ip + 1) > data_end)
-			goto foreign;
 		__builtin_memcpy(ends.daddr, &ip->daddr, 16);
-		if (!is_ours(ends.daddr, true) || !ipv6_upper(ctx, data, data_end, ETH_HLEN, &u))
-			goto foreign;
 		__builtin_memcpy(ends.saddr, &ip->saddr, 16);
 		ttl = ip->hop_limit;
+		next = ip->nexthdr;
+		plain = next == IPPROTO_TCP;
 	} else {
 		struct iphdr *ip = data + ETH_HLEN;
 
-		if ((void *)(ip + 1) > data_end)
-			goto foreign;
 		ends.daddr[0] = ip->daddr;
-		if (!is_ours(ends.daddr, false) || !ipv4_upper(data, data_end, ETH_HLEN, &u))
-			goto foreign;
 		ends.saddr[0] = ip->saddr;
 		ttl = ip->ttl;
+		next = ip->protocol;
+		plain = next == IPPROTO_TCP && ip->ihl == 5;
 	}
+	if (!is_ours(ends.daddr, v6) || !(next == IPPROTO_TCP || next == icmp || (v6 && is_extension(next))))
+		goto foreign;
+
+	reach(ctx, xdp, plain ? upper + sizeof(struct tcphdr) : WHOLE_FRAME);
+	data = frame_begin(ctx, xdp);
+	data_end = frame_end(ctx, xdp);
+	if (v6 ? !ipv6_upper(ctx, xdp, data, data_end, ETH_HLEN, &u) : !ipv4_upper(data, data_end, ETH_HLEN, &u))
+		goto foreign;
 	if (u.protocol == IPPROTO_TCP)
-		return judge_segment(ctx, count, &u, &ends, ttl, v6);
-	if (u.protocol == (v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP))
-		return judge_error(ctx, count, &u, &ends, ttl, v6);
+		return judge_segment(ctx, xdp, count, &u, &ends, ttl, v6);
+	if (u.protocol == icmp)
+		return judge_error(ctx, xdp, count, &u, &ends, ttl, v6);
 
 foreign:
 	count->foreign++;
-	return XDP_PASS;
+	return PASSES;
+}
+
+static __always_inline enum verdict judge(void *ctx, const bool xdp)
+{
+	struct ethhdr *eth = frame_begin(ctx, xdp);
+	struct __sk_buff *skb = ctx;
+	struct counters *count;
+	__u32 zero = 0;
+
+	count = bpf_map_lookup_elem(&counts, &zero);
+	if (!count)
+		return PASSES;
+	if ((void *)(eth + 1) > frame_end(ctx, xdp))
+		goto foreign;
+	/* What was put together of several segments is no answer: none is of those
+	 * that GRO and LRO join. What was tagged has its tag beside it.
+	 */
+	if (!xdp && (skb->gso_size || skb->vlan_present))
+		goto foreign;
+	if (eth->h_proto == bpf_htons(ETH_P_IP))
+		return judge_ip(ctx, xdp, count, false);
+	if (eth->h_proto == bpf_htons(ETH_P_IPV6))
+		return judge_ip(ctx, xdp, count, true);
+
+foreign:
+	count->foreign++;
+	return PASSES;
 }
 
 /* frags: headers are all we read, and frames may be larger than a page. */
 SEC("xdp.frags")
 int validate(struct xdp_md *ctx)
 {
-	void *data_end = (void *)(long)ctx->data_end;
-	struct ethhdr *eth = (void *)(long)ctx->data;
-	struct counters *count;
-	__u32 zero = 0;
-
-	count = bpf_map_lookup_elem(&counts, &zero);
-	if (!count)
+	switch (judge(ctx, true)) {
+	case TURNED:
+		return redirect ? bpf_redirect(ctx->ingress_ifindex, 0) : XDP_TX;
+	case DROPPED:
+		return XDP_DROP;
+	default:
 		return XDP_PASS;
-	if ((void *)(eth + 1) > data_end)
-		goto foreign;
-	if (eth->h_proto == bpf_htons(ETH_P_IP))
-		return judge(ctx, count, false);
-	if (eth->h_proto == bpf_htons(ETH_P_IPV6))
-		return judge(ctx, count, true);
+	}
+}
 
-foreign:
-	count->foreign++;
-	return XDP_PASS;
+#define TO_NEXT -1  /* TCX_NEXT of newer headers: the next program decides */
+#define TO_NOBODY 2 /* TCX_DROP */
+
+SEC("tcx/ingress")
+int validate_tcx(struct __sk_buff *skb)
+{
+	switch (judge(skb, false)) {
+	case TURNED:
+		return bpf_redirect(skb->ifindex, 0);
+	case DROPPED:
+		return TO_NOBODY;
+	default:
+		return TO_NEXT;
+	}
 }
 
 char __license[] SEC("license") = "Dual MIT/GPL";

@@ -19,6 +19,7 @@ const (
 	likely  = "likely"
 	unknown = "unknown"
 	native  = "native"
+	tcx     = "tcx"
 	generic = "generic"
 	lacks   = "no"
 )
@@ -59,21 +60,27 @@ func (m *machine) receive(i netif.Interface, a *netif.XDPAbility) finding {
 		return finding{State: lacks, Why: "scans of this machine itself go by the packet path"}
 	case i.Type != "ether":
 		return finding{State: lacks, Why: "it has no Ethernet headers, which the program reads"}
-	case a.Program != nil:
+	case a.Program != nil && !newEnough(m.release, firstTCX):
 		return occupied(i, a.Program)
 	}
 	if f, ok := m.programs(forReceive, false); !ok {
 		return f
 	}
+	second := generic
+	if newEnough(m.release, firstTCX) {
+		second = tcx
+	}
 	switch {
+	case a.Program != nil:
+		return finding{State: tcx, Why: fmt.Sprintf("behind XDP program %d%s, which is attached there", a.Program.ID, before(" ", quoted(a.Program.Name)))}
 	case !a.Known:
 		return finding{State: unknown, Why: "native or generic: only attaching tells, as Linux before 6.3 does not say"}
-	case a.Veth && m.transmit(i, a).State != works:
-		return finding{State: generic, Why: "in native mode a veth loses resets unless kernel transmit works"}
+	case a.Veth:
+		return finding{State: second, Why: "native mode makes a veth slow for others"}
 	case a.Features&netif.XDPBasic == 0:
-		return finding{State: generic, Why: itsDriver(a) + " has no native mode"}
+		return finding{State: second, Why: itsDriver(a) + " has no native mode"}
 	}
-	return finding{State: native, Why: "or generic, should the driver refuse a program"}
+	return finding{State: native, Why: "or " + second + ", should the driver refuse a program"}
 }
 
 // transmit says whether probes that are made in the kernel can leave by the

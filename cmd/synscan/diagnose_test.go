@@ -43,6 +43,7 @@ func TestDiagnoses(t *testing.T) {
 	tun := netif.Interface{Name: "tun0", Type: "none", State: "up", Raw: true, Kind: netif.RawIP}
 	gre := netif.Interface{Name: "gre1", Type: "gre", State: "up"}
 	in := func(i netif.Interface, state string) netif.Interface { i.State = state; return i }
+	before66 := func(m *machine) { m.release = "6.5.13" }
 	const both = netif.XDPBasic | netif.XDPNDOXmit
 	has := func(driver string, f netif.XDPFeatures) netif.XDPAbility {
 		return netif.XDPAbility{Driver: driver, Known: true, Features: f}
@@ -62,10 +63,12 @@ func TestDiagnoses(t *testing.T) {
 		// see is
 		packet, transmit, receive string
 	}{
-		"a_card_that_can_all": {able(), card, has("mlx5_core", both), "yes", "yes", "native: or generic, should the driver refuse"},
+		"a_card_that_can_all": {able(), card, has("mlx5_core", both), "yes", "yes", "native: or tcx, should the driver refuse"},
 		"virtio":              {able(), card, has("virtio_net", netif.XDPBasic), "yes", "likely: once the receiver's program is attached", "native"},
-		"a_card_without_xdp":  {able(), card, has("e1000e", 0), "yes", "no: its driver, e1000e, takes no frames of XDP", "generic: its driver, e1000e, has no native mode"},
-		"without_a_driver":    {able(), card, has("", 0), "yes", "no: it takes no frames of XDP", "generic: it has no native mode"},
+		"a_card_before_6.6":   {able(before66), card, has("mlx5_core", both), "yes", "yes", "native: or generic, should the driver refuse"},
+		"no_xdp_before_6.6":   {able(before66), card, has("e1000e", 0), "yes", "no: its driver, e1000e, takes no frames of XDP", "generic: its driver, e1000e, has no native mode"},
+		"a_card_without_xdp":  {able(), card, has("e1000e", 0), "yes", "no: its driver, e1000e, takes no frames of XDP", "tcx: its driver, e1000e, has no native mode"},
+		"without_a_driver":    {able(), card, has("", 0), "yes", "no: it takes no frames of XDP", "tcx: it has no native mode"},
 		"loopback":            {able(), lo, has("", 0), "yes", "no: loopback takes no frames", "no: scans of this machine itself"},
 		"tun":                 {able(), tun, has("tun", 0), "yes", "no: it has no Ethernet headers", "no: it has no Ethernet headers"},
 		"gre":                 {able(), gre, has("", 0), "no: its link type is gre", "no: it has no Ethernet headers", "no: it has no Ethernet headers"},
@@ -74,18 +77,22 @@ func TestDiagnoses(t *testing.T) {
 		"no_carrier": {able(), in(card, "no-carrier"), has("x", both), "no: it has no carrier | the cable",
 			"no: it has no carrier | the cable", "no: it has no carrier | the cable"},
 
-		"veth":                   {able(), card, veth(both, "far", false), "yes", "yes", "native"},
-		"veth_without_sys_admin": {able(user, deprived(unix.CAP_SYS_ADMIN)), card, veth(both, "far", false), "yes", "no: CAP_SYS_ADMIN is missing" + sudo, "generic: in native mode a veth loses"},
-		"veth_to_nobody":         {able(), card, veth(netif.XDPBasic, "far", false), "yes", "no: its other end far takes no frames of XDP | ethtool -K far gro on", "generic: in native mode a veth loses"},
-		"veth_to_elsewhere":      {able(), card, veth(netif.XDPBasic, "far", true), "yes", "no: its other end far takes no frames of XDP | ethtool -K far gro on (in the network namespace of that)", "generic: in native mode a veth loses"},
-		"veth_to_the_unseen":     {able(), card, veth(netif.XDPBasic, "", true), "yes", "no: its other end takes no frames of XDP | ethtool -K PEER gro on (in the network namespace of that)", "generic: in native mode a veth loses"},
-		"veth_of_few_queues":     {able(), card, veth(0, "far", false), "yes", "no: its other end has more transmit queues than it has receive queues | ethtool -L eth0 rx N", "generic: in native mode a veth loses"},
+		"veth":                   {able(), card, veth(both, "far", false), "yes", "yes", "tcx: native mode makes a veth slow"},
+		"veth_before_6.6":        {able(before66), card, veth(both, "far", false), "yes", "yes", "generic: native mode makes a veth slow"},
+		"veth_without_sys_admin": {able(user, deprived(unix.CAP_SYS_ADMIN)), card, veth(both, "far", false), "yes", "no: CAP_SYS_ADMIN is missing" + sudo, "tcx: native mode makes a veth slow"},
+		"veth_to_nobody":         {able(), card, veth(netif.XDPBasic, "far", false), "yes", "no: its other end far takes no frames of XDP | ethtool -K far gro on", "tcx: native mode makes a veth slow"},
+		"veth_to_elsewhere":      {able(), card, veth(netif.XDPBasic, "far", true), "yes", "no: its other end far takes no frames of XDP | ethtool -K far gro on (in the network namespace of that)", "tcx: native mode makes a veth slow"},
+		"veth_to_the_unseen":     {able(), card, veth(netif.XDPBasic, "", true), "yes", "no: its other end takes no frames of XDP | ethtool -K PEER gro on (in the network namespace of that)", "tcx: native mode makes a veth slow"},
+		"veth_of_few_queues":     {able(), card, veth(0, "far", false), "yes", "no: its other end has more transmit queues than it has receive queues | ethtool -L eth0 rx N", "tcx: native mode makes a veth slow"},
 
-		"taken_natively":       {able(), card, with(has("mlx5_core", both), "watch", "native"), "yes", "yes", `no: XDP program 41 "watch" is attached there, in native mode | ip link set dev eth0 xdp off (if ip attached it`},
-		"taken_by_the_unnamed": {able(), card, with(has("mlx5_core", both), "", "native"), "yes", "yes", "no: XDP program 41 is attached there | ip link"},
-		"taken_generically":    {able(), card, with(has("virtio_net", netif.XDPBasic), "x", "generic"), "yes", "no: XDP program 41 | ip link", `no: XDP program 41 "x" is attached there, in generic mode | ip link set dev eth0 xdpgeneric off (if ip`},
-		"taken_and_no_xmit":    {able(), card, with(has("nfp", netif.XDPBasic), "x", "native"), "yes", "no: its driver, nfp, takes no frames of XDP, not even", `no: XDP program 41 "x" | ip link`},
-		"taken_severally":      {able(), card, with(has("nfp", both), "", "several"), "yes", "yes", "no: XDP programs are attached there in several modes | end what attached them"},
+		"taken_natively":       {able(before66), card, with(has("mlx5_core", both), "watch", "native"), "yes", "yes", `no: XDP program 41 "watch" is attached there, in native mode | ip link set dev eth0 xdp off (if ip attached it`},
+		"taken_by_the_unnamed": {able(before66), card, with(has("mlx5_core", both), "", "native"), "yes", "yes", "no: XDP program 41 is attached there | ip link"},
+		"taken_generically":    {able(before66), card, with(has("virtio_net", netif.XDPBasic), "x", "generic"), "yes", "no: XDP program 41 | ip link", `no: XDP program 41 "x" is attached there, in generic mode | ip link set dev eth0 xdpgeneric off (if ip`},
+		"taken_and_no_xmit":    {able(before66), card, with(has("nfp", netif.XDPBasic), "x", "native"), "yes", "no: its driver, nfp, takes no frames of XDP, not even", `no: XDP program 41 "x" | ip link`},
+		"taken_severally":      {able(before66), card, with(has("nfp", both), "", "several"), "yes", "yes", "no: XDP programs are attached there in several modes | end what attached them"},
+		"taken_since_6.6":      {able(), card, with(has("mlx5_core", both), "watch", "native"), "yes", "yes", `tcx: behind XDP program 41 "watch", which is attached there`},
+		"taken_veth_since_6.6": {able(), card, with(veth(both, "far", false), "", "generic"), "yes", "yes", "tcx: behind XDP program 41, which is attached there"},
+		"taken_and_no_bpf":     {able(user, deprived(unix.CAP_BPF, unix.CAP_SYS_ADMIN)), card, with(has("mlx5_core", both), "", "native"), "yes", "no: CAP_BPF and CAP_SYS_ADMIN are missing" + sudo, "no: CAP_BPF is missing" + sudo},
 
 		"older_than_6.3":      {able(func(m *machine) { m.release = "5.19.0" }), card, netif.XDPAbility{Driver: "igc"}, "yes", "unknown: only a try tells", "unknown: native or generic: only attaching tells"},
 		"older_lo":            {able(func(m *machine) { m.release = "5.19.0" }), lo, netif.XDPAbility{}, "yes", "no: loopback", "no: scans of this"},

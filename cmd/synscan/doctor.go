@@ -38,7 +38,7 @@ be empty. A fix is a command, with remarks in parentheses, or says what to do.
                mode; null if none is attached), and the findings
     packet     yes, no
     transmit   yes, likely, unknown, no
-    receive    native, generic, unknown, no
+    receive    native, tcx, generic, unknown, no
   not_up       names of interfaces that were left out
   complete     true with exit code 0
 `

@@ -68,13 +68,13 @@ func TestDoctorIsRight(t *testing.T) {
 	}
 
 	for name, want := range map[string]struct{ transmit, receive string }{
-		lab.ScannerDevice: {works, native}, // the far end has a program
-		"deaf":            {lacks, generic},
-		"polling":         {works, native},
-		"few":             {lacks, generic},
+		lab.ScannerDevice: {works, tcx}, // the far end has a program
+		"deaf":            {lacks, tcx},
+		"polling":         {works, tcx},
+		"few":             {lacks, tcx},
 		"lo":              {lacks, lacks},
-		"ifb":             {lacks, generic},
-		"bridge":          {lacks, generic},
+		"ifb":             {lacks, tcx},
+		"bridge":          {lacks, tcx},
 		"tap":             {works, native},
 		"tun":             {lacks, lacks},
 	} {
@@ -255,10 +255,10 @@ func TestDoctorLeavesAllAsItIs(t *testing.T) {
 		t.Errorf("before %+v, after %+v", before, after)
 	}
 	p := d.Interfaces[0].Program
-	if code != exitLacking || p == nil || *p != programReport(*before.Program) {
+	if code != exitDone || p == nil || *p != programReport(*before.Program) {
 		t.Fatalf("exit code %d, program %+v", code, p)
 	}
-	if f := d.Interfaces[0].Receive; f.State != lacks || !strings.Contains(f.Why, fmt.Sprintf("XDP program %d %q is attached there, in native mode", p.ID, p.Name)) || p.Name == "" {
+	if f := d.Interfaces[0].Receive; f.State != tcx || !strings.Contains(f.Why, fmt.Sprintf("behind XDP program %d %q", p.ID, p.Name)) || p.Name == "" {
 		t.Errorf("%+v", f)
 	}
 }

@@ -276,13 +276,22 @@ func (h held) left(t *testing.T, l *lab.Lab) (left []string) {
 	return left
 }
 
-// programAt returns the id of the XDP program of a device, or 0.
+// programAt returns the id of the XDP program of a device, or else of the first that is
+// at its ingress, or 0.
 func programAt(t *testing.T, ns *lab.Namespace, device string) (id uint32) {
 	t.Helper()
 	if err := ns.Do(func() error {
 		dev, err := netlink.LinkByName(device)
-		if err == nil && dev.Attrs().Xdp != nil && dev.Attrs().Xdp.Attached {
+		if err != nil {
+			return err
+		}
+		if dev.Attrs().Xdp != nil && dev.Attrs().Xdp.Attached {
 			id = dev.Attrs().Xdp.ProgId
+			return nil
+		}
+		ingress, err := link.QueryPrograms(link.QueryOptions{Target: dev.Attrs().Index, Attach: ebpf.AttachTCXIngress})
+		if err == nil && len(ingress.Programs) > 0 {
+			id = uint32(ingress.Programs[0].ID)
 		}
 		return err
 	}); err != nil {
@@ -603,9 +612,8 @@ type noKernel struct {
 	targets []string       // 2^18 probes or more; of real hosts several times, as their way loses some at full speed
 	at      *lab.Namespace // where those are; nil: they are simulated
 	device  string         // by which probes would go
-	busy    link.XDPAttachFlags
-	says    []string // of what is missing
-	open    int      // as a scan by packets finds
+	says    []string       // of what is missing
+	open    int            // as a scan by packets finds
 	// With --path auto:
 	transmit, listen string
 }
@@ -631,8 +639,6 @@ func TestWhereTheKernelPathCannotBe(t *testing.T) {
 		{name: "tun", at: tunnel.Namespace, device: tunnel.Near, targets: []string{"-p1-65535", "--retries", "4", tunnel.Addr4.String(), tunnel.Addr6.String()}, says: []string{tunnel.Near, "Ethernet"}, open: 4},
 		{name: "veth_whose_far_end_takes_no_frames", at: veth.Namespace, device: veth.Near, targets: []string{"-p1-65535", "--retries", "4", behind[0].Addr().String(), behind[1].Addr().String()},
 			says: []string{veth.Near, "takes no frames of XDP", "other end"}, open: 4, listen: "kernel"},
-		{name: "another_native_program", busy: link.XDPDriverMode, targets: simulated, says: []string{lab.ScannerDevice, "another XDP program", "left alone"}, open: 1 << 17, transmit: "kernel"},
-		{name: "another_generic_program", busy: link.XDPGenericMode, targets: simulated, says: []string{lab.ScannerDevice, "another XDP program", "left alone"}, open: 1 << 17, transmit: "kernel"},
 		{name: "no_capability", prefix: []string{"onlycaps", "net_raw,dac_override"}, targets: simulated, says: capabilities, open: 1 << 17},
 		{name: "only_net_admin", prefix: []string{"onlycaps", "net_raw,net_admin,dac_override"}, targets: simulated, says: capabilities, open: 1 << 17},
 		{name: "no_net_admin", prefix: []string{"onlycaps", "net_raw,bpf,perfmon,dac_override"}, targets: simulated, says: capabilities, open: 1 << 17},
@@ -641,10 +647,6 @@ func TestWhereTheKernelPathCannotBe(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.device = cmp.Or(c.device, lab.ScannerDevice)
-			other := uint32(0)
-			if c.busy != 0 {
-				other = passing(t, l.Scanner, c.device, c.busy)
-			}
 			// Segments that arrive at the targets.
 			arrived := func() int {
 				if c.at != nil {
@@ -673,7 +675,23 @@ func TestWhereTheKernelPathCannotBe(t *testing.T) {
 				t.Errorf("only %d segments arrived", arrived()-before)
 			}
 			saysOnce(t, s.stderr, c.says...)
-			if now := programAt(t, l.Scanner, c.device); now != other {
+			if now := programAt(t, l.Scanner, c.device); now != 0 {
+				t.Errorf("the device has program %d", now)
+			}
+		})
+	}
+}
+
+// Another XDP program is left alone, and answers are judged behind it.
+func TestBesideAnotherProgram(t *testing.T) {
+	l := openLab(t, nil)
+	for name, flags := range map[string]link.XDPAttachFlags{"native": link.XDPDriverMode, "generic": link.XDPGenericMode} {
+		t.Run(name, func(t *testing.T) {
+			other := passing(t, l.Scanner, lab.ScannerDevice, flags)
+			s := sweepAs(t, l.Scanner, "synscan", "--path", "kernel", "--rate", "max", "-p80", "--retries", "1", "10.0.0.0/15")
+			s.all(t, exitDone, 1<<17)
+			s.ways(t, "kernel", "kernel (tcx)")
+			if now := programAt(t, l.Scanner, lab.ScannerDevice); now != other {
 				t.Errorf("the device has XDP program %d, had %d", now, other)
 			}
 		})

@@ -205,8 +205,7 @@ func probesSeen(t *testing.T, l *lab.Lab) uint64 {
 }
 
 // Of all the time that traffic takes which goes as fast as it can, both of its ends and
-// all between them, the validator that it passes takes a small part. That is what
-// is ours of its cost: generic XDP makes a packet one piece whatever the program.
+// all between them, the validator that it passes takes a small part.
 func TestTrafficThatPassesTheValidator(t *testing.T) {
 	l := denseLab(t)
 	host := l.MustAddHost(t, lab.HostConfig{})

@@ -53,6 +53,9 @@ func askMachine() (*machine, error) {
 // bpf/generate and bpf/validate.
 var kernelPath = [2]int{5, 18}
 
+// firstTCX is the oldest Linux that has tcx (BPF_TCX_INGRESS).
+var firstTCX = [2]int{6, 6}
+
 // newEnough reports whether a release is that version or a later one. What
 // distributions add to older kernels it does not know.
 func newEnough(release string, least [2]int) bool {

@@ -65,7 +65,7 @@ func (k *Kernel) wanted(probes uint64) bool {
 // Paths says which way a scan's packets go.
 type Paths struct {
 	Transmit string `json:"transmit"` // kernel, packet or connect
-	Receive  string `json:"receive"`  // kernel (native), kernel (generic), packet or connect
+	Receive  string `json:"receive"`  // kernel (native, tcx or generic), packet or connect
 }
 
 // Paths implements Prober. Of several ways to hear answers it names the slowest.
@@ -128,7 +128,7 @@ func (n *Network) open(o *Options) error {
 		w, link := &n.Ways[i], &o.Routes.Links[i]
 		err := errSources
 		if !slices.ContainsFunc(n.Ways[:i], func(other Way) bool { return other.index == w.index }) {
-			err = o.Kernel.validate(w, link, g != nil && probes == nil)
+			err = o.Kernel.validate(w, link)
 		}
 		if err != nil {
 			n.unjudged = cmp.Or(n.unjudged, err)
@@ -169,10 +169,8 @@ var errSources = errors.New("there are several source addresses on one interface
 // packets have routes instead.
 var errNoHeader = errors.New("it is no Ethernet device")
 
-// validate has answers judged by the validator, attached to the way's device. xdpBeyond
-// says that the device sends frames of XDP: then what is at the far end of a veth takes
-// resets in native mode, too.
-func (k *Kernel) validate(w *Way, link *netif.Link, xdpBeyond bool) error {
+// validate has answers judged by the validator, attached to the way's device.
+func (k *Kernel) validate(w *Way, link *netif.Link) error {
 	if link.Kind != netif.Ethernet {
 		return fmt.Errorf("on %s: %w", link.Name, errNoHeader)
 	}
@@ -183,13 +181,7 @@ func (k *Kernel) validate(w *Way, link *netif.Link, xdpBeyond bool) error {
 	if err != nil {
 		return err
 	}
-	mode, err := validate.Mode(""), errors.ErrUnsupported
-	if xdpBeyond {
-		mode, err = v.Attach(link.Index, validate.Native)
-	}
-	if err != nil {
-		mode, err = v.Attach(link.Index, validate.Auto)
-	}
+	mode, err := v.Attach(link.Index, validate.Auto)
 	if err != nil {
 		return errors.Join(err, v.Close())
 	}
