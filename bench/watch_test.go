@@ -148,10 +148,10 @@ func flooded(t testing.TB, l *lab.Lab, h *lab.Host, frame func(n uint64, buf *[1
 	}
 }
 
-func inside(b *testing.B, ns *lab.Namespace, f func() error) {
-	b.Helper()
+func inside(t testing.TB, ns *lab.Namespace, f func() error) {
+	t.Helper()
 	if err := ns.Do(f); err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
 }
 
@@ -164,39 +164,34 @@ func watchCounters(b *testing.B, w *watch.Watch) watch.Counters {
 	return c
 }
 
-// ackOf opens a connection from the scanner to a host and returns a frame with
-// an ACK of it, without checksum.
-func ackOf(b *testing.B, l *lab.Lab, h *lab.Host) []byte {
-	var (
-		from, to netip.AddrPort
-		frame    = make([]byte, 54)
-	)
-	inside(b, h.Namespace, func() error {
+// ackOf returns a frame with an ACK of a connection that a host has, with a wrong
+// checksum, so that the stack drops it at once.
+func ackOf(t testing.TB, l *lab.Lab, h *lab.Host) []byte {
+	from, to := connection(t, l, h)
+	s := h.Segment(from, to, respond.ACK)
+	s[24], s[25] = 0, 0
+	return s[:]
+}
+
+// connection opens one from the scanner to a host and returns its two ends.
+func connection(t testing.TB, l *lab.Lab, h *lab.Host) (from, to netip.AddrPort) {
+	t.Helper()
+	inside(t, h.Namespace, func() error {
 		server, err := net.Listen("tcp4", netip.AddrPortFrom(h.Addr4, 80).String())
 		if err == nil {
-			b.Cleanup(func() { server.Close() })
-			var dev netlink.Link
-			if dev, err = netlink.LinkByName(h.Far); err == nil {
-				copy(frame, dev.Attrs().HardwareAddr)
-			}
+			t.Cleanup(func() { server.Close() })
 		}
 		return err
 	})
-	inside(b, l.Scanner, func() error {
+	inside(t, l.Scanner, func() error {
 		c, err := net.Dial("tcp4", netip.AddrPortFrom(h.Addr4, 80).String())
 		if err == nil {
-			b.Cleanup(func() { c.Close() })
+			t.Cleanup(func() { c.Close() })
 			from, to = c.LocalAddr().(*net.TCPAddr).AddrPort(), c.RemoteAddr().(*net.TCPAddr).AddrPort()
 		}
 		return err
 	})
-	copy(frame[12:], []byte{8, 0, 0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6})
-	copy(frame[26:], from.Addr().AsSlice())
-	copy(frame[30:], to.Addr().AsSlice())
-	binary.BigEndian.PutUint16(frame[34:], from.Port())
-	binary.BigEndian.PutUint16(frame[36:], to.Port())
-	frame[46], frame[47] = 5<<4, 0x10
-	return frame
+	return from, to
 }
 
 // probeTo returns what writes a SYN to a port of a host, from any address.

@@ -47,15 +47,20 @@ const (
 	PPS     = "pps"       // probes a second, as the far end counted them
 	Packets = "packets/s" // of the detector
 	Answers = "answers/s"
+	Seen    = "seen"  // of a detector: 1 if it told of the scan, 0 if not
+	Right   = "right" // 1 if that was once for each policy, with its source and kind, and of nobody else
 
-	CPU     = "cpu-ns/probe" // user and system time of the process
-	Cost    = "ns/packet"    // of the detector
-	Seconds = "s"            // from start to end
-	Delay   = "delay-ms"     // from the packet that crossed the line to the alert
-	Missing = "missing"      // of the truth, endpoints
-	Wrong   = "wrong"        // endpoints reported otherwise than they are
-	Doubled = "doubled"      // endpoints reported more than once
-	Memory  = "MiB"          // resident, at most
+	CPU     = "cpu-ns/probe"  // user and system time of the process
+	Cost    = "ns/packet"     // of the detector
+	BPF     = "bpf-ns/packet" // of it, by its XDP program beyond an empty one
+	Core    = "core-share"    // of a processor, by the detector's process; 1 is all of one
+	Lost    = "lost-share"    // of the packets: those that the detector did not get
+	Seconds = "s"             // from start to end
+	Delay   = "delay-ms"      // from the packet that crossed the line to the alert
+	Missing = "missing"       // of the truth, endpoints
+	Wrong   = "wrong"         // endpoints reported otherwise than they are
+	Doubled = "doubled"       // endpoints reported more than once
+	Memory  = "MiB"           // resident, at most
 )
 
 // Work returns the one of a name, or nil.
