@@ -9,22 +9,31 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
-	"github.com/cilium/ebpf/link"
-	"github.com/vishvananda/netlink"
-
 	"synoptic/bench/report"
 	"synoptic/bpf/respond"
 	"synoptic/bpf/watch"
 	"synoptic/internal/lab"
 )
 
+// slice is how long one of the hosts is flooded before it is the next one's turn:
+// short, so that whatever else the machine does slows all of them down.
+const slice = 50 * time.Millisecond
+
 // frames writes the n-th frame of a flood.
 type frames = func(n uint64, buf *[1514]byte) int
 
-// compareCosts floods a host as fast as one thread can, with nothing to watch it,
-// an empty XDP program, and each of the detectors.
+// watched is a host that is flooded, and what watches it.
+type watched struct {
+	*lab.Host
+	known    *lab.Segment             // an ACK of a connection that it has
+	detector *detector                // or nil
+	cost     func() (ns, runs uint64) // of its XDP program by the kernel's run statistics, or nil
+	received func(sent uint64) uint64 // packets that the detector got of those sent
+	sent     uint64
+}
+
+// compareCosts floods hosts as fast as one thread can: one with nothing to watch
+// it, one with an empty XDP program, and one for each of the detectors.
 //
 // veth does the receiver's work on the sender's processor, so what a detector
 // costs within the kernel is missing in the sender's packets a second. What it
@@ -33,146 +42,138 @@ type frames = func(n uint64, buf *[1514]byte) int
 // the copies for a raw socket, has no account of its own; synwatch's is its
 // process's and its program's by the kernel's run statistics, which are on in a
 // flood of their own, as they cost time themselves.
-func compareCosts(t *testing.T, bin string, rounds int, time time.Duration) (works []report.Work) {
-	l := lab.New(t, lab.Config{})
-	h := l.MustAddHost(t, lab.HostConfig{Place: lab.OwnLink})
+func compareCosts(t *testing.T, bin string, rounds, slices int) (works []report.Work) {
+	scanner := netip.MustParseAddr("128.0.0.1") // no way leads back to it, so that answers cost little
 	constant := func(s *lab.Segment) frames {
 		return func(_ uint64, buf *[1514]byte) int { return copy(buf[:], s[:]) }
 	}
-	scanner := netip.MustParseAddr("128.0.0.1") // no way leads back to it, so that answers cost little
-	from, to := connection(t, l, h)
-	known := constant(h.Segment(from, to, respond.ACK))
-	repeated := constant(h.Segment(netip.AddrPortFrom(scanner, 40000), netip.AddrPortFrom(h.Addr4, 81), respond.SYN))
-	seed := uint64(0)
+	l := lab.New(t, lab.Config{})
+	hosts := watchedHosts(t, l, bin)
 	for _, c := range []struct {
 		name, text string
-		frames     func() frames
+		frames     func(x *watched) frames
 	}{
-		{"ack", "ACKs of an open connection", func() frames { return known }},
-		{"repeated", "SYNs of one source to one port", func() frames { return repeated }},
-		{"novel", "SYNs of one source to one port after the other", func() frames { return h.Walk(scanner, 1) }},
-		{"flood", "SYNs to ports below 1024, each from another forged source", func() frames { seed++; return h.Storm(seed, 0) }},
+		{"ack", "ACKs of an open connection", func(x *watched) frames { return constant(x.known) }},
+		{"repeated", "SYNs of one source to one port", func(x *watched) frames {
+			return constant(x.Segment(netip.AddrPortFrom(scanner, 40000), netip.AddrPortFrom(x.Addr4, 81), respond.SYN))
+		}},
+		{"novel", "SYNs of one source to one port after the other", func(x *watched) frames { return x.Walk(scanner, 1) }},
+		{"flood", "SYNs to ports below 1024, each from another forged source", func(x *watched) frames { return x.Storm(x.sent, 0) }},
 	} {
 		w := report.Work{
 			Name: "detector/case=" + c.name, Section: detection,
-			Text: c.text + ", as fast as one thread sends them over a veth pair: packets a second that the sender reaches, and what the detector's own program and process take of a processor for each.",
+			Text: c.text + ", as fast as one thread sends them over a veth pair: packets a second that the sender reaches, and ns of the detector's program and process for each. What scanlogd costs the kernel is in the former alone.",
 		}
 		for round := range rounds {
-			for _, name := range inTurn(round, nothing, emptyXDP, ourWatch, theirs) {
-				x := &costing{t: t, l: l, h: h, work: &w, time: time, frames: c.frames}
-				switch name {
-				case nothing:
-					x.nothing()
-				case emptyXDP:
-					x.empty()
-				default:
-					x.detector(name, bin)
-				}
-			}
-			bpf := w.Run(ourWatch).Figures
-			// Both with the clock that the statistics read at each run.
-			bpf[report.BPF][round] -= w.Run(emptyXDP).Figures[report.BPF][round]
-			bpf[report.Cost][round] += bpf[report.BPF][round]
+			costOnce(t, l, hosts, &w, c.frames, round, slices)
 		}
 		works = append(works, w)
 	}
 	return works
 }
 
-// costing is one program's turn in a round.
-type costing struct {
-	t      *testing.T
-	l      *lab.Lab
-	h      *lab.Host
-	work   *report.Work
-	time   time.Duration
-	frames func() frames
-}
-
-func (x *costing) flood() lab.Flooded {
-	f, err := x.l.Scanner.Flood(x.t.Context(), lab.Flood{Device: x.h.Near, Packets: 1 << 40, Time: x.time, Frame: x.frames()})
-	if err != nil {
-		x.t.Fatal(err)
+// watchedHosts are those of a lab, by the program that watches them.
+func watchedHosts(t *testing.T, l *lab.Lab, bin string) map[string]*watched {
+	t.Helper()
+	hosts := map[string]*watched{}
+	for _, name := range []string{nothing, emptyXDP, ourWatch, theirs} {
+		x := &watched{Host: l.MustAddHost(t, lab.HostConfig{Place: lab.OwnLink})}
+		from, to := connection(t, l, x.Host)
+		x.known = x.Segment(from, to, respond.ACK)
+		switch name {
+		case emptyXDP:
+			program := emptyProgram(t)
+			attached := attach(t, x.Host, program)
+			t.Cleanup(func() { attached.Close() })
+			x.cost = func() (uint64, uint64) {
+				s, err := program.Stats()
+				if err != nil {
+					t.Fatal(err)
+				}
+				return uint64(s.Runtime), s.RunCount
+			}
+		case ourWatch:
+			x.detector = startDetector(t, name, bin, x.Host)
+			x.cost = func() (uint64, uint64) {
+				s := x.detector.status()
+				return s.RunTime, s.Runs
+			}
+			x.received = func(uint64) uint64 {
+				counters := x.detector.status().Counters
+				return counters.Frames()
+			}
+		case theirs:
+			x.detector = startDetector(t, name, bin, x.Host)
+			x.received = func(sent uint64) uint64 { return sent - rawDrops(t, x.Namespace) }
+		}
+		hosts[name] = x
 	}
-	return f
+	return hosts
 }
 
-func (x *costing) nothing() {
-	f := x.flood()
-	note(x.work, nothing, "", report.Packets, float64(f.Sent)/f.Elapsed.Seconds())
+func (x *watched) flood(t *testing.T, l *lab.Lab, f frames) lab.Flooded {
+	t.Helper()
+	done, err := l.Scanner.Flood(t.Context(), lab.Flood{Device: x.Near, Packets: 1 << 40, Time: slice, Frame: f})
+	if err != nil || done.Sent == 0 {
+		t.Fatalf("flood: %+v, %v", done, err)
+	}
+	x.sent += done.Sent
+	return done
 }
 
-// counted is the flood with the kernel's run statistics on: ns of each run by
-// what cost tells before and after.
-func (x *costing) counted(cost func() (ns, runs uint64)) float64 {
+// costOnce is a round of a work.
+func costOnce(t *testing.T, l *lab.Lab, hosts map[string]*watched, w *report.Work, frames func(*watched) frames, round, slices int) {
+	t.Helper()
+	detectors := []string{ourWatch, theirs}
+	sent, received, used := map[string]uint64{}, map[string]uint64{}, map[string]time.Duration{}
+	for _, name := range detectors {
+		x := hosts[name]
+		sent[name], received[name] = x.sent, x.received(x.sent)
+	}
+	speeds := map[string][]float64{}
+	for i := range slices {
+		for _, name := range inTurn(round+i, nothing, emptyXDP, ourWatch, theirs) {
+			x := hosts[name]
+			if x.detector != nil {
+				used[name] -= x.detector.used(t)
+			}
+			done := x.flood(t, l, frames(x))
+			speeds[name] = append(speeds[name], float64(done.Sent)/done.Elapsed.Seconds())
+			if x.detector != nil {
+				time.Sleep(10 * time.Millisecond) // what is left in its socket or ring is read
+				used[name] += x.detector.used(t)
+			}
+		}
+	}
+	for _, name := range []string{nothing, emptyXDP, ourWatch, theirs} {
+		note(w, name, hosts[name].detector, report.Packets, median(speeds[name]))
+	}
+	for _, name := range detectors {
+		x := hosts[name]
+		sent, received := float64(x.sent-sent[name]), float64(x.received(x.sent)-received[name])
+		note(w, name, x.detector, report.Cost, float64(used[name].Nanoseconds())/received)
+		note(w, name, x.detector, report.Lost, max(0, 1-received/sent)) // the kernel's own packets are received, too
+	}
+
 	stats, err := watch.EnableStats()
 	if err != nil {
-		x.t.Fatal(err)
+		t.Fatal(err)
 	}
 	defer stats.Close()
-	ns, runs := cost()
-	f := x.flood()
-	ns1, runs1 := cost()
-	if runs1-runs < f.Sent {
-		x.t.Fatalf("%d packets were sent, the program ran %d times", f.Sent, runs1-runs)
-	}
-	return float64(ns1-ns) / float64(runs1-runs)
-}
-
-func (x *costing) empty() {
-	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Type: ebpf.XDP, Flags: 1 << 5 /* BPF_F_XDP_HAS_FRAGS */, License: "MIT",
-		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 2), asm.Return()},
-	})
-	if err != nil {
-		x.t.Fatal(err)
-	}
-	defer program.Close()
-	var attached link.Link
-	inside(x.t, x.h.Namespace, func() error {
-		dev, err := netlink.LinkByName(x.h.Far)
-		if err == nil {
-			attached, err = link.AttachXDP(link.XDPOptions{Program: program, Interface: dev.Attrs().Index, Flags: link.XDPDriverMode})
+	for _, name := range []string{emptyXDP, ourWatch} {
+		x := hosts[name]
+		ns, runs := x.cost()
+		done := x.flood(t, l, frames(x))
+		ns1, runs1 := x.cost()
+		if runs1-runs < done.Sent {
+			t.Fatalf("%s: %d packets were sent, the program ran %d times", name, done.Sent, runs1-runs)
 		}
-		return err
-	})
-	defer attached.Close()
-	f := x.flood()
-	note(x.work, emptyXDP, "", report.Packets, float64(f.Sent)/f.Elapsed.Seconds())
-	note(x.work, emptyXDP, "", report.BPF, x.counted(func() (uint64, uint64) {
-		s, err := program.Stats()
-		if err != nil {
-			x.t.Fatal(err)
-		}
-		return uint64(s.Runtime), s.RunCount
-	}))
-}
-
-func (x *costing) detector(name, bin string) {
-	d := startDetector(x.t, name, bin, x.h)
-	defer d.stop()
-	before, lost := d.used(x.t), uint64(0)
-	f := x.flood()
-	time.Sleep(20 * time.Millisecond) // what is in the socket is read
-	used := d.used(x.t) - before
-	if d.status != nil {
-		counters := d.status().Counters
-		lost = f.Sent - min(f.Sent, counters.Frames())
-	} else {
-		lost = rawDrops(x.t, x.h.Namespace)
+		note(w, name, x.detector, report.BPF, float64(ns1-ns)/float64(runs1-runs))
 	}
-	if lost >= f.Sent {
-		x.t.Fatalf("%s lost %d of %d packets", name, lost, f.Sent)
-	}
-	note(x.work, name, d.command, report.Packets, float64(f.Sent)/f.Elapsed.Seconds())
-	note(x.work, name, d.command, report.Cost, float64(used.Nanoseconds())/float64(f.Sent-lost))
-	note(x.work, name, d.command, report.Lost, float64(lost)/float64(f.Sent))
-	if d.status != nil {
-		note(x.work, name, d.command, report.BPF, x.counted(func() (uint64, uint64) {
-			s := d.status()
-			return s.RunTime, s.Runs
-		}))
-	}
+	// Both with the time that the statistics themselves take.
+	ours := w.Run(ourWatch).Figures
+	ours[report.BPF][round] -= w.Run(emptyXDP).Figures[report.BPF][round]
+	ours[report.Cost][round] += ours[report.BPF][round]
 }
 
 // rawDrops is how many packets the raw sockets of a namespace had no room for.

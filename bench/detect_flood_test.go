@@ -57,11 +57,11 @@ func whenHeard(ctx context.Context, source netip.Addr, done func(), all ...*dete
 func noteScan(w *report.Work, name string, d *detector, source netip.Addr, crossed time.Time) {
 	lines := d.heard(source)
 	if len(lines) == 0 {
-		note(w, name, d.command, report.Seen, 0)
+		note(w, name, d, report.Seen, 0)
 		return
 	}
-	note(w, name, d.command, report.Seen, 1)
-	note(w, name, d.command, report.Delay, lines[0].Read.Sub(crossed).Seconds()*1e3)
+	note(w, name, d, report.Seen, 1)
+	note(w, name, d, report.Delay, lines[0].Read.Sub(crossed).Seconds()*1e3)
 }
 
 // compareDelays scans a host that both watch at the same time.
@@ -140,8 +140,8 @@ func compareUnderFlood(t *testing.T, bin string, rounds int) (works []report.Wor
 					t.Fatalf("the scan did not cross the line: %v, %v", err, failed)
 				}
 				noteScan(&w, name, d, source, crossed)
-				note(&w, name, d.command, report.Core, used.Seconds()/done.Elapsed.Seconds())
-				note(&w, name, d.command, report.Packets, float64(done.Sent)/done.Elapsed.Seconds())
+				note(&w, name, d, report.Core, used.Seconds()/done.Elapsed.Seconds())
+				note(&w, name, d, report.Packets, float64(done.Sent)/done.Elapsed.Seconds())
 			}
 		}
 		works = append(works, w)

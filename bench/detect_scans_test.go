@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -32,7 +33,7 @@ func sights() (list []sight) {
 	} {
 		list = append(list, sight{name: "nmap -s" + m.letter, kind: m.kind, command: "nmap -n -Pn -T4 --max-retries 1 -s" + m.letter + " HOST"})
 		if m.letter != "U" {
-			list = append(list, sight{name: "synscan -s" + m.letter, kind: m.kind, command: synscanPath + " -q -s" + m.letter + " -p1-1000 --wait 0.2s HOST"})
+			list = append(list, sight{name: "synscan -s" + m.letter, kind: m.kind, command: "synscan -q -s" + m.letter + " -p1-1000 --wait 0.2s HOST"})
 		}
 	}
 	return append(list,
@@ -52,7 +53,7 @@ func compareSights(t *testing.T, bin string, rounds int) (works []report.Work) {
 		for i, s := range all {
 			works[i] = report.Work{
 				Name: "detector/scan=" + s.name, Section: detection,
-				Text: fmt.Sprintf("%s: 1,000 ports of a real host that both watch. Is it told, and as what it is? scanlogd names no kind.", s.name),
+				Text: fmt.Sprintf("1,000 ports of a real host that both watch, by %s. Is the scan told, and as what it is? scanlogd names no kind.", s.command),
 			}
 			t.Run(s.name, func(t *testing.T) {
 				t.Parallel() // nothing is timed here
@@ -64,7 +65,7 @@ func compareSights(t *testing.T, bin string, rounds int) (works []report.Work) {
 	})
 	const reason = "Debian's zmap 2.1.1 probes one port in a run, and one port is no scan of a host"
 	return append(works, report.Work{
-		Name: "detector/scan=zmap", Section: detection, Text: "zmap: 1,000 ports of a real host that both watch.",
+		Name: "detector/scan=zmap", Section: detection, Text: "1,000 ports of a real host that both watch, by zmap.",
 		Runs: []report.Run{{Program: ourWatch, Cannot: reason}, {Program: theirs, Cannot: reason}},
 	})
 }
@@ -82,30 +83,26 @@ func (s *sight) look(t *testing.T, bin string, w *report.Work) {
 	us.stop()
 	them.stop()
 	told := us.heard(scanner)
-	note(w, ourWatch, us.command, report.Seen, one(len(told) > 0))
-	note(w, ourWatch, us.command, report.Right, one(s.right(told, us.lines(), scanner)))
-	note(w, theirs, them.command, report.Seen, one(len(them.heard(scanner)) > 0))
+	note(w, ourWatch, us, report.Seen, one(len(told) > 0))
+	note(w, ourWatch, us, report.Right, one(s.right(told, us.lines(), scanner)))
+	note(w, theirs, them, report.Seen, one(len(them.heard(scanner)) > 0))
 }
 
-// right tells whether each of the two policies told once of a scan of this kind,
-// and neither of anything else.
+// right tells whether each of synwatch's policies told once of a scan of this
+// kind, and neither of anything else.
 func (s *sight) right(told, all []lab.LogLine, scanner netip.Addr) bool {
-	begun := 0
-	for _, line := range all {
-		if strings.Contains(line.Text, " scan [") {
-			begun++
-		}
+	all = slices.DeleteFunc(all, func(line lab.LogLine) bool { return !begins(line) })
+	if len(all) != 2 || len(told) != 2 {
+		return false
 	}
-	policies := map[string]bool{}
-	for _, line := range told {
-		_, policy, _ := strings.Cut(line.Text, ` policy="`)
-		policy, _, _ = strings.Cut(policy, `"`)
-		policies[policy] = true
-		if !strings.Contains(line.Text, ` kind="`+s.kind+`" `) {
+	for _, policy := range []string{"sophos", "scanlogd"} {
+		if !slices.ContainsFunc(told, func(line lab.LogLine) bool {
+			return strings.Contains(line.Text, fmt.Sprintf(` policy="%s" kind="%s" `, policy, s.kind))
+		}) {
 			return false
 		}
 	}
-	return begun == 2 && len(told) == 2 && len(policies) == 2
+	return true
 }
 
 func one(yes bool) float64 {
@@ -125,7 +122,11 @@ func (s *sight) run(t *testing.T, l *lab.Lab, command string) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	args := strings.Fields(command)
-	cmd := l.Scanner.Command(ctx, args[0], args[1:]...)
+	name := args[0]
+	if name == "synscan" {
+		name = synscanPath
+	}
+	cmd := l.Scanner.Command(ctx, name, args[1:]...)
 	cmd.WaitDelay = time.Second
 	out, err := cmd.CombinedOutput()
 	_, exited := errors.AsType[*exec.ExitError](err)

@@ -43,11 +43,11 @@ func compareDetectors(t *testing.T, rounds int, small bool) []report.Work {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build synwatch: %v\n%s", err, out)
 	}
-	time := 300 * time.Millisecond
+	slices := 8
 	if small {
-		time /= 3
+		slices = 2
 	}
-	works := compareCosts(t, bin, rounds, time)
+	works := compareCosts(t, bin, rounds, slices)
 	works = append(works, compareDelays(t, bin, rounds)...)
 	works = append(works, compareSights(t, bin, rounds)...)
 	return append(works, compareUnderFlood(t, bin, rounds)...)
@@ -57,7 +57,8 @@ func compareDetectors(t *testing.T, rounds int, small bool) []report.Work {
 type detector struct {
 	command string
 	process int
-	lines   func() []lab.LogLine
+	lines   func() []lab.LogLine                  // all that it has said
+	heard   func(source netip.Addr) []lab.LogLine // of scans by a source, when they began
 	stop    func()
 	status  func() watchStatus // synwatch's, or nil
 }
@@ -74,7 +75,7 @@ func startDetector(t *testing.T, name, bin string, h *lab.Host) *detector {
 	t.Helper()
 	if name == theirs {
 		s := lab.StartScanlogd(t, h.Namespace)
-		return &detector{command: theirs, process: s.Process, lines: s.Lines, stop: s.Stop}
+		return &detector{command: theirs, process: s.Process, lines: s.Lines, heard: s.Heard, stop: s.Stop}
 	}
 	dir, err := os.MkdirTemp("", "synwatch") // short: a socket's path is
 	if err != nil {
@@ -125,6 +126,11 @@ func startDetector(t *testing.T, name, bin string, h *lab.Host) *detector {
 	return &detector{
 		command: strings.ReplaceAll("synwatch "+strings.Join(cmd.Args[1:], " "), dir, "DIR"),
 		process: cmd.Process.Pid, lines: log.Lines, stop: stop,
+		heard: func(source netip.Addr) []lab.LogLine {
+			return slices.DeleteFunc(log.Lines(), func(line lab.LogLine) bool {
+				return !begins(line) || !strings.Contains(line.Text, ` src="`+source.String()+`" `)
+			})
+		},
 		status: func() (s watchStatus) {
 			out, err := exec.CommandContext(t.Context(), bin, "status", "--json", "--control", control, "--wait", "0s").Output()
 			if err == nil {
@@ -148,21 +154,9 @@ func (d *detector) used(t *testing.T) time.Duration {
 	return used
 }
 
-// heard returns what the detector has said of scans by a source, when they
-// began. scanlogd says "scanlogd: SOURCE to ...", or SOURCE:PORT.
-func (d *detector) heard(source netip.Addr) (list []lab.LogLine) {
-	for _, line := range d.lines() {
-		if ours(line.Text, source) || strings.Contains(line.Text, "scanlogd: "+source.String()+" ") || strings.Contains(line.Text, "scanlogd: "+source.String()+":") {
-			list = append(list, line)
-		}
-	}
-	return list
-}
-
-// ours tells whether a line is synwatch's about the beginning of a scan.
-func ours(line string, source netip.Addr) bool {
-	return strings.Contains(line, " scan [") && strings.Contains(line, ` src="`+source.String()+`" `)
-}
+// begins tells whether a line of synwatch, which is of RFC 5424, is about the
+// beginning of a scan.
+func begins(line lab.LogLine) bool { return strings.Contains(line.Text, " scan [") }
 
 // inTurn returns the programs in another order each round.
 func inTurn(round int, programs ...string) []string {
@@ -170,33 +164,71 @@ func inTurn(round int, programs ...string) []string {
 	return slices.Concat(programs[n:], programs[:n])
 }
 
-// note adds a figure of a round to a program's run.
-func note(w *report.Work, program, command, metric string, figure float64) {
+// note adds a figure of a round to a program's run. What is no detector has no
+// command.
+func note(w *report.Work, program string, d *detector, metric string, figure float64) {
 	r := w.Run(program)
 	if r == nil {
 		w.Runs = append(w.Runs, report.Run{Program: program, Figures: map[string][]float64{}})
 		r = &w.Runs[len(w.Runs)-1]
 	}
-	r.Command = command
+	if d != nil {
+		r.Command = d.command
+	}
 	r.Figures[metric] = append(r.Figures[metric], figure)
 }
 
-// TestDetectorsCompared: every figure of the comparison can be had, and synwatch
-// sees what it has to. Speed is not judged here.
+// TestDetectorsCompared: every figure of the comparison can be had, synwatch sees
+// what it has to, and scanlogd is at work. Speed is not judged here.
 func TestDetectorsCompared(t *testing.T) {
 	lab.NeedRoot(t)
 	works := compareDetectors(t, 1, true)
+	// The figures of each program by the beginning of a work's name. A delay is
+	// only of a scan that was told.
+	want := map[string]map[string][]string{
+		"detector/case=": {
+			nothing: {report.Packets}, emptyXDP: {report.Packets, report.BPF},
+			ourWatch: {report.Packets, report.Cost, report.BPF, report.Lost}, theirs: {report.Packets, report.Cost, report.Lost},
+		},
+		"detector/delay/": {ourWatch: {report.Seen, report.Delay}, theirs: {report.Seen, report.Delay}},
+		"detector/scan=":  {ourWatch: {report.Seen, report.Right}, theirs: {report.Seen}},
+		"detector/flood/": {ourWatch: {report.Seen, report.Delay, report.Core, report.Packets}, theirs: {report.Seen, report.Core, report.Packets}},
+	}
+	count := map[string]int{}
 	for _, w := range works {
 		for _, r := range w.Runs {
 			t.Logf("%s: %s: %v%s", w.Name, r.Program, r.Figures, r.Cannot)
-			if (len(r.Figures) == 0) == (r.Cannot == "") {
-				t.Errorf("%s: %s: neither figures nor why there are none, or both", w.Name, r.Program)
-			}
 			for metric, figures := range r.Figures {
 				if len(figures) != 1 || math.IsNaN(figures[0]) || math.IsInf(figures[0], 0) {
 					t.Errorf("%s: %s: %s: %v", w.Name, r.Program, metric, figures)
 				}
 			}
 		}
+		for prefix, programs := range want {
+			if !strings.HasPrefix(w.Name, prefix) {
+				continue
+			}
+			count[prefix]++
+			for program, metrics := range programs {
+				r := w.Run(program)
+				if r == nil || r.Cannot == "" && slices.ContainsFunc(metrics, func(m string) bool { return len(r.Figures[m]) == 0 }) {
+					t.Errorf("%s: %s: %+v, want %v", w.Name, program, r, metrics)
+				}
+			}
+		}
+		if r := w.Run(ourWatch); r != nil && r.Cannot == "" {
+			for _, metric := range []string{report.Seen, report.Right} {
+				if f := r.Figures[metric]; len(f) > 0 && f[0] != 1 {
+					t.Errorf("%s: synwatch: %s: %v", w.Name, metric, f)
+				}
+			}
+		}
+		// Else it would be compared with nobody.
+		if slices.Contains([]string{"detector/scan=nmap -sS", "detector/scan=masscan", "detector/delay/rate=10"}, w.Name) && w.Run(theirs).Figures[report.Seen][0] != 1 {
+			t.Errorf("%s: scanlogd tells nothing", w.Name)
+		}
+	}
+	if len(count) != len(want) || count["detector/case="] != 4 || count["detector/scan="] != len(sights())+1 {
+		t.Errorf("works by the beginning of their names: %v", count)
 	}
 }
