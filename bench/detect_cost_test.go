@@ -82,7 +82,7 @@ func watchedHosts(t *testing.T, l *lab.Lab, bin string) map[string]*watched {
 		x.known = x.Segment(from, to, respond.ACK)
 		switch name {
 		case emptyXDP:
-			program := emptyProgram(t)
+			program := xdpProgram(t, passing)
 			attached := attach(t, x.Host, program)
 			t.Cleanup(func() { attached.Close() })
 			x.cost = func() (uint64, uint64) {
