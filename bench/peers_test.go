@@ -69,7 +69,7 @@ func synscan(path string) program {
 	return program{
 		name: synscanPath,
 		args: func(senders int, targets, results string) []string {
-			return []string{"-sS", "-p80", "--path", path, "--rate", "max", "--senders", strconv.Itoa(senders), "--wait", "1", "-q", "-oD", results, targets}
+			return []string{"-sS", "-p80", "--path", path, "--rate", "max", "--senders", strconv.Itoa(senders), "--wait", "1", "--retries", "0", "-q", "-oD", results, targets}
 		},
 		lines: countLines,
 	}
@@ -148,9 +148,7 @@ func measureAt(t testing.TB, l *lab.Lab, far seen, hangs bool, name string, args
 	defer cancel()
 	cmd := l.Scanner.Command(ctx, name, args...)
 	var complaint bytes.Buffer
-	if !hangs {
-		cmd.Stderr = &complaint
-	}
+	cmd.Stderr = &complaint
 	begin := time.Now()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
