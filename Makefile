@@ -1,6 +1,7 @@
 # Synoptic. `make help` lists the targets.
 GO      ?= go
 FUZZTIME ?= 30s
+ROUNDS ?= 5
 # Git refuses to tell root of somebody else's checkout; then the programs do not
 # know their revision.
 VCS := $(shell git rev-parse HEAD >/dev/null 2>&1 || echo -buildvcs=false)
@@ -9,7 +10,7 @@ FUZZERS := internal/target:FuzzTargets internal/target:FuzzPorts internal/wire:F
            internal/ledger:FuzzUnmarshal rx:FuzzClassify detector/filter:FuzzCompile detector/twin:FuzzDecode \
            detector/twin:FuzzRun detector/twin:FuzzKernel detector/capture:FuzzReader internal/output:FuzzHosts
 
-.PHONY: help ci build test lint vuln generate drift fuzz bench demo clean
+.PHONY: help ci build test lint vuln generate drift fuzz bench compare demo clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +45,11 @@ fuzz: ## each fuzzer for FUZZTIME (30s, or a count as in 10000x)
 bench: ## every benchmark; see bench/README.md
 	@scripts/need bench
 	$(GO) test -run '^$$' -bench . ./...
+
+compare: ## us and the peers at the same work in turn; writes bench/REPORT.md (root, half an hour)
+	@scripts/need bench
+	$(GO) test ./bench -run '^TestCompare$$' -rounds $(ROUNDS) -v -timeout 60m
+	$(GO) test ./bench/report -run '^TestWhatIsWrittenIsWhatWasMeasured$$' -update
 
 demo: build ## a sweep of a simulated network of a million addresses, and who notices (root)
 	bin/synlab demo

@@ -80,6 +80,7 @@ var never = []struct {
 var gateways = map[string][]string{
 	"golang.org/x/time/rate":              {"tx"},
 	"gonum.org/v1/gonum":                  {"internal/estimate"},
+	"gonum.org/v1/plot":                   {"bench/report"},
 	"github.com/google/gopacket/afpacket": {"rx"},
 	"github.com/google/gopacket":          {"tx", "rx"}, // rx through afpacket
 	"github.com/google/gopacket/layers":   {"tx"},

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"testing"
@@ -20,6 +21,7 @@ func TestResidentMemory(t *testing.T) {
 		l := lab.New(t, lab.Config{})
 		o := measure(t, l, false, synscanPath, "-sS", "-p80", "--rate", "max", "-q", "10.0.0.0/8")
 		t.Logf("%d probes, %.0f pps, %d MiB", o.probes, o.pps, o.maxRSS>>20)
+		t.Attr("MiB", fmt.Sprint(o.maxRSS>>20))
 		// Canaries are more.
 		if o.probes < 1<<24 || o.probes > 1<<24+1<<17 || o.maxRSS > 64<<20 {
 			t.Errorf("%d probes for %d took %d bytes", o.probes, 1<<24, o.maxRSS)
@@ -38,6 +40,7 @@ func TestResidentMemory(t *testing.T) {
 		}
 		rss := rusage(cmd.ProcessState).Maxrss << 10
 		t.Logf("%d MiB in %v of CPU time", rss>>20, cmd.ProcessState.UserTime())
+		t.Attr("MiB", fmt.Sprint(rss>>20))
 		if rss > 128<<20 {
 			t.Errorf("10^7 endpoints took %d bytes", rss)
 		}

@@ -15,6 +15,9 @@ import (
 // say is fixed: synscan may not be wrong at all, nmap's slips are logged.
 type work struct {
 	name    string
+	text    string
+	host    *lab.Host // if there is a real one
+	ports   uint16
 	methods []byte
 	args    []string
 	truth   func(letter byte) findings
@@ -27,7 +30,7 @@ func BenchmarkScanAgainstNmap(b *testing.B) {
 	if _, err := exec.LookPath("nmap"); err != nil {
 		b.Fatalf("%v: scripts/need bench installs it", err)
 	}
-	l, works := nmapWorks(b)
+	l, works := nmapWorks(b, fullScale)
 	for _, w := range works {
 		for _, letter := range w.methods {
 			b.Run(fmt.Sprintf("work=%s/method=-s%c", w.name, letter), func(b *testing.B) {
@@ -65,7 +68,7 @@ func BenchmarkScanAgainstNmap(b *testing.B) {
 
 // TestScanAgainstNmapIsExact is the synscan half of the benchmark, once.
 func TestScanAgainstNmapIsExact(t *testing.T) {
-	l, works := nmapWorks(t)
+	l, works := nmapWorks(t, fullScale)
 	for _, w := range works {
 		for _, letter := range w.methods {
 			t.Run(fmt.Sprintf("work=%s/method=-s%c", w.name, letter), func(t *testing.T) {
@@ -96,7 +99,7 @@ func differ(a, b findings) (n int) {
 }
 
 // nmapWorks builds a lab and describes what is to be done in it.
-func nmapWorks(t testing.TB) (*lab.Lab, []work) {
+func nmapWorks(t testing.TB, s scale) (*lab.Lab, []work) {
 	t.Helper()
 	cfg := respond.DefaultConfig()
 	cfg.Open, cfg.Closed = respond.Fraction(1, 8), respond.Fraction(5, 8) // a quarter is silent
@@ -128,21 +131,27 @@ func nmapWorks(t testing.TB) (*lab.Lab, []work) {
 	listening := l.MustAddHost(t, lab.HostConfig{Place: lab.OwnLink, Listen: []lab.Ports{lab.Port(22), lab.Port(80), {First: 60000, Last: 60009}}})
 	closed := l.MustAddHost(t, lab.HostConfig{Place: lab.OwnLink}) // where FIN, too, is answered on every port
 	var many []netip.Addr
-	net := netip.MustParsePrefix("10.1.2.0/24")
+	net := netip.MustParsePrefix(s.hosts)
 	for a := net.Addr(); net.Contains(a); a = a.Next() {
 		many = append(many, a)
 	}
 	var works []work
-	for _, n := range []uint16{65535, 1000} {
-		for _, c := range []struct {
-			methods string
-			host    *lab.Host
-		}{{"ST", listening}, {"F", closed}} {
-			works = append(works, work{
-				fmt.Sprintf("one_host_%d_ports", n), []byte(c.methods),
-				[]string{fmt.Sprintf("-p1-%d", n), c.host.Addr4.String()}, truth([]netip.Addr{c.host.Addr4}, n),
-			})
+	for _, c := range []struct {
+		ports   uint16
+		methods string
+		host    *lab.Host
+	}{{s.ports, "ST", listening}, {s.ports, "NFXMAW", closed}, {s.few, "ST", listening}, {s.few, "F", closed}} {
+		name := "one_host_all_ports"
+		if c.ports == s.few {
+			name = "one_host_few_ports"
 		}
+		works = append(works, work{
+			name, fmt.Sprintf("%d ports of a real kernel at the other end of a link, all of which are answered", c.ports), c.host, c.ports,
+			[]byte(c.methods), []string{fmt.Sprintf("-p1-%d", c.ports), c.host.Addr4.String()}, truth([]netip.Addr{c.host.Addr4}, c.ports),
+		})
 	}
-	return l, append(works, work{"256_hosts_100_ports_a_quarter_dropped", []byte("ST"), []string{"-p1-100", net.String()}, truth(many, 100)})
+	return l, append(works, work{
+		"many_hosts", fmt.Sprintf("100 ports each of %d simulated hosts, 1/8 of them open, 5/8 closed and a quarter silent", len(many)), nil, 100,
+		[]byte("ST"), []string{"-p1-100", net.String()}, truth(many, 100),
+	})
 }

@@ -117,6 +117,8 @@ func TestAFloodHidesNobody(t *testing.T) {
 				slices.Sort(delays)
 				if len(delays) > 0 {
 					t.Logf("caught in %d of %d runs; after crossing the line: median %v, at most %v", len(delays), runs, delays[len(delays)/2], delays[len(delays)-1])
+					t.Attr("delay-ms", fmt.Sprint(float64(delays[len(delays)-1].Microseconds())/1000))
+					t.Attr("missing", fmt.Sprint(runs-len(delays)))
 				}
 			})
 		}

@@ -293,6 +293,7 @@ func checkWindows(t *testing.T, rate float64, conns []*memory) {
 		window -= perMicrosecond[us-1_000_001]
 		worst = max(worst, window)
 	}
+	t.Attr("busiest-second/rate", fmt.Sprint(float64(worst)/rate))
 	// One packet in the bucket and one held by a sender, if the percent is less.
 	if float64(worst) > rate+max(rate/100, 2) {
 		t.Errorf("a second with %d packets at a rate of %.0f", worst, rate)

@@ -27,16 +27,19 @@ type Comparison struct {
 
 // Work is something that programs were asked for.
 type Work struct {
-	Name    string `json:"name"`    // for the claims: "sweep/cores=1"
-	Section string `json:"section"` // of the report
-	Text    string `json:"text"`    // one sentence: what is to be done, and where
+	Name    string `json:"name"`            // for the claims: "sweep/cores=1"
+	Section string `json:"section"`         // of the report
+	Text    string `json:"text"`            // one sentence: what is to be done, and where
+	Truth   int    `json:"truth,omitempty"` // how many endpoints are to be reported, if that is judged
 	Runs    []Run  `json:"runs"`
 }
 
 // Run is what one program did of a work, all rounds of it.
 type Run struct {
-	Program string `json:"program"` // "synscan --path kernel", "zmap", "limit: sendmmsg"
-	Command string `json:"command"` // its last command line
+	Program string `json:"program"`           // "synscan --path kernel", "zmap", "limit: sendmmsg"
+	Command string `json:"command,omitempty"` // its last command line
+	// Limit is the program of the same work that does only what this one does last.
+	Limit string `json:"limit,omitempty"`
 	// Cannot says why the program was not run; then there are no figures.
 	Cannot  string               `json:"cannot,omitempty"`
 	Figures map[string][]float64 `json:"figures,omitempty"` // by metric, one for each round
@@ -47,15 +50,21 @@ const (
 	PPS     = "pps"       // probes a second, as the far end counted them
 	Packets = "packets/s" // of the detector
 	Answers = "answers/s"
+	Seen    = "seen"  // of a detector: 1 if it told of the scan, 0 if not
+	Right   = "right" // 1 if that was once for each policy, with its source and kind, and of nobody else
 
-	CPU     = "cpu-ns/probe" // user and system time of the process
-	Cost    = "ns/packet"    // of the detector
-	Seconds = "s"            // from start to end
-	Delay   = "delay-ms"     // from the packet that crossed the line to the alert
-	Missing = "missing"      // of the truth, endpoints
-	Wrong   = "wrong"        // endpoints reported otherwise than they are
-	Doubled = "doubled"      // endpoints reported more than once
-	Memory  = "MiB"          // resident, at most
+	CPU     = "cpu-ns/probe"    // user and system time of the process
+	Cost    = "ns/packet"       // of the detector
+	BPF     = "bpf-ns/packet"   // of it, by its XDP program beyond an empty one
+	Core    = "core-share"      // of a processor, by the detector's process; 1 is all of one
+	Lost    = "lost-share"      // of the packets: those that the detector did not get
+	Probes  = "probes/endpoint" // that arrived: what was lost is sent again by some
+	Seconds = "s"               // from start to end
+	Delay   = "delay-ms"        // from the packet that crossed the line to the alert
+	Missing = "missing"         // of the truth, endpoints
+	Wrong   = "wrong"           // endpoints reported otherwise than they are
+	Doubled = "doubled"         // endpoints reported more than once
+	Memory  = "MiB"             // resident, at most
 )
 
 // Work returns the one of a name, or nil.

@@ -184,6 +184,7 @@ func TestOrdinaryTrafficBesideASweep(t *testing.T) {
 	}
 	alone, kernel, packet := rates[""][rounds/2], rates["kernel"][rounds/2], rates["packet"][rounds/2]
 	t.Logf("%.1f MB/s beside nothing, %.1f beside the kernel path, %.1f beside the packet path; %d short connections", alone/1e6, kernel/1e6, packet/1e6, f.echoes.Load())
+	t.Attr("throughput-ratio", fmt.Sprint(kernel/alone))
 	if alone < 0.9*2*f.pace {
 		t.Errorf("%.1f MB/s beside nothing: this proves nothing", alone/1e6)
 	}

@@ -69,6 +69,8 @@ func TestManyNeighboursFewAlive(t *testing.T) {
 			all := 1 << (targets.Addr().BitLen() - targets.Bits())
 			pass := time.Duration(float64(all) / rate * float64(time.Second))
 			t.Logf("%d questions in %v; the scan took %v", questions, last.Sub(first), s.took)
+			t.Attr("questions/address", fmt.Sprint(float64(questions)/float64(all)))
+			t.Attr("s", fmt.Sprint(s.took.Seconds()))
 			if most := pass*time.Duration(c.retries+1) + 5*time.Second; s.took > most {
 				t.Errorf("took %v, want at most %v", s.took, most)
 			}

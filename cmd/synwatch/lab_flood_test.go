@@ -48,7 +48,7 @@ func underFlood(t *testing.T, l *lab.Lab, h *lab.Host, seed uint64, told func() 
 	path := t.TempDir()
 	var stops []func() error
 	for _, s := range slows {
-		stop, err := h.Namespace.Record(h.Far, filepath.Join(path, s.policy), neighbour(h, s.last))
+		stop, err := h.Namespace.Record(h.Far, filepath.Join(path, s.policy), h.Neighbour(s.last))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -57,7 +57,7 @@ func underFlood(t *testing.T, l *lab.Lab, h *lab.Host, seed uint64, told func() 
 	ctx, cancel := context.WithTimeout(t.Context(), floodTime)
 	defer cancel()
 	var senders sync.WaitGroup
-	frame := storm(t, h, seed, 0)
+	frame := h.Storm(seed, 0)
 	senders.Go(func() {
 		var err error
 		if done, err = l.Scanner.Flood(ctx, lab.Flood{Device: h.Near, Packets: floodPackets, Time: floodTime, Frame: frame}); err != nil {
@@ -65,7 +65,7 @@ func underFlood(t *testing.T, l *lab.Lab, h *lab.Host, seed uint64, told func() 
 		}
 	})
 	for _, s := range slows {
-		walk := walk(t, h, neighbour(h, s.last), 100)
+		walk := h.Walk(h.Neighbour(s.last), 100)
 		senders.Go(func() {
 			select {
 			case <-ctx.Done():
@@ -97,7 +97,7 @@ func underFlood(t *testing.T, l *lab.Lab, h *lab.Host, seed uint64, told func() 
 		if err := stops[i](); err != nil {
 			t.Fatal(err)
 		}
-		at := rules[s.policy].accuse(probes(readCapture(t, filepath.Join(path, s.policy)), h.Addr4))[neighbour(h, s.last)]
+		at := rules[s.policy].accuse(probes(readCapture(t, filepath.Join(path, s.policy)), h.Addr4))[h.Neighbour(s.last)]
 		if len(at) != 1 {
 			t.Fatalf("%s: the scan crosses its line at %v, not once: no test", s.policy, at)
 		}
@@ -118,7 +118,7 @@ func TestFloodLive(t *testing.T) {
 		w := start(t, synwatch, h.Namespace, h.Far, "--policy", detector.Sophos+","+detector.Scanlogd)
 		find := func(s slow) *eve {
 			for _, a := range w.begun(s.policy) {
-				if a.Source == neighbour(h, s.last) {
+				if a.Source == h.Neighbour(s.last) {
 					return &a
 				}
 			}
@@ -143,7 +143,7 @@ func TestFloodLive(t *testing.T) {
 		}
 		for _, policy := range []string{detector.Sophos, detector.Scanlogd} {
 			for _, source := range sources(w.begun(policy)) {
-				if source != neighbour(h, slows[0].last) && source != neighbour(h, slows[1].last) {
+				if source != h.Neighbour(slows[0].last) && source != h.Neighbour(slows[1].last) {
 					t.Errorf("run %d: %s accuses the forged source %s", run, policy, source)
 				}
 			}
@@ -160,11 +160,11 @@ func TestFloodLive(t *testing.T) {
 	}
 
 	h := l.MustAddHost(t, lab.HostConfig{Place: lab.OwnLink})
-	s := startScanlogd(t, h.Namespace)
+	s := lab.StartScanlogd(t, h.Namespace)
 	_, done := underFlood(t, l, h, 0, func() bool { return true })
 	for _, scan := range slows {
-		t.Logf("Debian's scanlogd, %.0f forged SYNs a second: %d reports of the scan of %v low ports a second", float64(done.Sent)/done.Elapsed.Seconds(), len(s.heard(neighbour(h, scan.last))), scan.rate)
+		t.Logf("Debian's scanlogd, %.0f forged SYNs a second: %d reports of the scan of %v low ports a second", float64(done.Sent)/done.Elapsed.Seconds(), len(s.Heard(h.Neighbour(scan.last))), scan.rate)
 	}
-	t.Logf("Debian's scanlogd: %d reports of anybody", len(s.everything()))
-	s.end()
+	t.Logf("Debian's scanlogd: %d reports of anybody", len(s.Lines()))
+	s.Stop()
 }

@@ -19,8 +19,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"synoptic/bpf/watch"
 	"synoptic/detector"
 	"synoptic/internal/lab"
@@ -244,13 +242,11 @@ func (w *watcher) kill() {
 // processorTime is what the detector's process has used until now.
 func (w *watcher) processorTime() time.Duration {
 	w.t.Helper()
-	// MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED) of <linux/posix-timers.h>: user
-	// and system time of all threads, in nanoseconds.
-	var used unix.Timespec
-	if err := unix.ClockGettime(int32(^w.cmd.Process.Pid<<3|2), &used); err != nil {
-		w.t.Fatalf("read the detector's processor time: %v", err)
+	used, err := lab.ProcessorTime(w.cmd.Process.Pid)
+	if err != nil {
+		w.t.Fatal(err)
 	}
-	return time.Duration(used.Nano())
+	return used
 }
 
 // counters asks the running detector what it has counted.

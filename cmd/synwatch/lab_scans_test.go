@@ -89,7 +89,7 @@ func scans() (list []scan) {
 // run runs the scan to its end.
 func (s *scan) run(t *testing.T, l *lab.Lab, h *lab.Host, synscan string) {
 	t.Helper()
-	replace := strings.NewReplacer("HOST", h.Addr4.String(), "NEAR", near(h).String(), "DEVICE", h.Near, "MAC", mac(t, h.Namespace, h.Far).String())
+	replace := strings.NewReplacer("HOST", h.Addr4.String(), "NEAR", h.Neighbour(1).String(), "DEVICE", h.Near, "MAC", h.MAC.String())
 	// A scan that hangs has done its work by then.
 	patience := 60 * time.Second
 	if s.hangs {
@@ -142,7 +142,7 @@ func TestItSeesEveryMethod(t *testing.T) {
 			l := lab.New(t, lab.Config{}) // of its own: hping3 finds no device among many
 			h := l.MustAddHost(t, lab.HostConfig{Place: lab.OwnLink, Listen: []lab.Ports{lab.Port(22), lab.Port(80), lab.Port(443), lab.Port(8080)}})
 			path := filepath.Join(t.TempDir(), "scan.pcap")
-			theirs := startScanlogd(t, h.Namespace)
+			theirs := lab.StartScanlogd(t, h.Namespace)
 			ours := start(t, synwatch, h.Namespace, h.Far, "--policy", detector.Sophos+","+detector.Scanlogd)
 			stop, err := h.Namespace.Record(h.Far, path, netip.Addr{})
 			if err != nil {
@@ -154,21 +154,21 @@ func TestItSeesEveryMethod(t *testing.T) {
 				t.Fatal(err)
 			}
 			ours.stop()
-			theirs.end()
+			theirs.Stop()
 
 			sent := probes(readCapture(t, path), h.Addr4)
 			for _, policy := range []string{detector.Sophos, detector.Scanlogd} {
 				crossed, alerts := rules[policy].accuse(sent), ours.begun(policy)
-				if len(crossed) != 1 || len(crossed[near(h)]) != 1 {
+				if len(crossed) != 1 || len(crossed[h.Neighbour(1)]) != 1 {
 					t.Fatalf("%s: the scan crosses the line at %v, not once: no test", policy, crossed)
 				}
 				if len(alerts) != 1 {
 					t.Errorf("%s: %d alerts, want 1: %+v\n%s", policy, len(alerts), alerts, ours.words())
 					continue
 				}
-				a, at := alerts[0], crossed[near(h)][0]
-				if a.Source != near(h) || a.kind() != s.kind || a.Interface != h.Far {
-					t.Errorf("%s: a scan of kind %q from %s on %q, want %q from %s on %q", policy, a.kind(), a.Source, a.Interface, s.kind, near(h), h.Far)
+				a, at := alerts[0], crossed[h.Neighbour(1)][0]
+				if a.Source != h.Neighbour(1) || a.kind() != s.kind || a.Interface != h.Far {
+					t.Errorf("%s: a scan of kind %q from %s on %q, want %q from %s on %q", policy, a.kind(), a.Source, a.Interface, s.kind, h.Neighbour(1), h.Far)
 				}
 				if late := a.read.Sub(at); late > inTime || late < -early {
 					t.Errorf("%s: the alert is read %v after the probe that crossed the line, want up to %v", policy, late, inTime)
@@ -179,10 +179,10 @@ func TestItSeesEveryMethod(t *testing.T) {
 					t.Errorf("%s: the alert is of %s, %v off the probe that crossed the line", policy, a.Timestamp, off)
 				}
 			}
-			reports := theirs.heard(near(h))
+			reports := theirs.Heard(h.Neighbour(1))
 			heard[s.name] = len(reports)
 			if len(reports) > 0 && len(ours.begun(detector.Scanlogd)) == 0 {
-				t.Errorf("scanlogd tells what its policy does not: %s", reports[0].text)
+				t.Errorf("scanlogd tells what its policy does not: %s", reports[0].Text)
 			}
 		})
 	}

@@ -225,8 +225,8 @@ func crowd(t *testing.T, l *lab.Lab, h *lab.Host) {
 func farewell(t *testing.T, l *lab.Lab, h *lab.Host) {
 	const n = 1000
 	accepted, theirs := make(chan net.Conn, n), []net.Conn(nil)
-	listenAt(t, l.Scanner, netip.AddrPortFrom(near(h), 443), func(c net.Conn) { accepted <- c })
-	ours := dialMany(t, h.Namespace, netip.AddrPortFrom(near(h), 443), n)
+	listenAt(t, l.Scanner, netip.AddrPortFrom(h.Neighbour(1), 443), func(c net.Conn) { accepted <- c })
+	ours := dialMany(t, h.Namespace, netip.AddrPortFrom(h.Neighbour(1), 443), n)
 	for range n {
 		select {
 		case c := <-accepted:
@@ -322,7 +322,7 @@ func ask(t *testing.T, ns *lab.Namespace, server netip.AddrPort, n int, question
 
 // dns is a resolver at work: a new port for each question.
 func dns(t *testing.T, l *lab.Lab, h *lab.Host) {
-	server := netip.AddrPortFrom(near(h), 53)
+	server := netip.AddrPortFrom(h.Neighbour(1), 53)
 	answering(t, l.Scanner, server, func(question []byte) []byte {
 		var m dnsmessage.Message
 		if m.Unpack(question) != nil || len(m.Questions) == 0 {
@@ -353,9 +353,9 @@ func dns(t *testing.T, l *lab.Lab, h *lab.Host) {
 func ntp(t *testing.T, l *lab.Lab, h *lab.Host) {
 	packet := func(mode byte) []byte { return append([]byte{4<<3 | mode, 1, 6, 0xec}, make([]byte, 44)...) } // RFC 5905 section 7.3
 	serverMode := func([]byte) []byte { return packet(4) }
-	answering(t, l.Scanner, netip.AddrPortFrom(near(h), 123), serverMode)
+	answering(t, l.Scanner, netip.AddrPortFrom(h.Neighbour(1), 123), serverMode)
 	answering(t, h.Namespace, netip.AddrPortFrom(h.Addr4, 123), serverMode)
-	ask(t, h.Namespace, netip.AddrPortFrom(near(h), 123), 100, func(int) []byte { return packet(3) })
+	ask(t, h.Namespace, netip.AddrPortFrom(h.Neighbour(1), 123), 100, func(int) []byte { return packet(3) })
 	ask(t, l.Scanner, netip.AddrPortFrom(h.Addr4, 123), 100, func(int) []byte { return packet(3) })
 }
 
@@ -450,7 +450,7 @@ func serveFTP(h *lab.Host, c net.Conn) {
 
 func synFlood(t *testing.T, l *lab.Lab, h *lab.Host) {
 	listenAt(t, h.Namespace, netip.AddrPortFrom(h.Addr4, 80), func(c net.Conn) { c.Close() })
-	flood(t, l, h, 50_000, storm(t, h, 1, 80))
+	flood(t, l, h, 50_000, h.Storm(1, 80))
 }
 
 // flood sends so many frames, all of which the device takes.
@@ -476,18 +476,17 @@ func hpingFlood(t *testing.T, l *lab.Lab, h *lab.Host) {
 // backscatter makes what comes back from the victims of floods that were forged
 // in the host's name: of 5,000 addresses, every second accepts and the others
 // refuse connections from 24 ports each.
-func backscatter(t *testing.T, h *lab.Host) func(uint64, *[1514]byte) int {
-	t.Helper()
-	frame := template(t, h, netip.AddrPortFrom(near(h), 80), netip.AddrPortFrom(h.Addr4, 1), syn|ack)
+func backscatter(h *lab.Host) func(uint64, *[1514]byte) int {
+	s := h.Segment(netip.AddrPortFrom(h.Neighbour(1), 80), netip.AddrPortFrom(h.Addr4, 1), syn|ack)
 	return func(n uint64, buf *[1514]byte) int {
-		size := copy(buf[:], frame)
 		victim := n / scattered
-		setSource(buf[:], 100<<24|uint32(victim))
-		put16(buf[:], atPorts+2, 32768+uint16(n%scattered)*31+uint16(victim%1000), atTCPSum)
+		s.SetSource(100<<24 | uint32(victim))
+		s.SetPort(32768 + uint16(n%scattered)*31 + uint16(victim%1000))
+		s.SetFlags(syn | ack)
 		if victim%2 == 1 {
-			put16(buf[:], atFlags-1, 5<<12|rst|ack, atTCPSum)
+			s.SetFlags(rst | ack)
 		}
-		return size
+		return copy(buf[:], s[:])
 	}
 }
 
@@ -497,7 +496,7 @@ const (
 )
 
 func scatter(t *testing.T, l *lab.Lab, h *lab.Host) {
-	flood(t, l, h, backscattered, backscatter(t, h))
+	flood(t, l, h, backscattered, backscatter(h))
 }
 
 // ssh has a session of some commands with dropbear, which sees a folder of the

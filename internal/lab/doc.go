@@ -22,7 +22,8 @@
 // at 172.17.n.2 and fd00:172:17:n::2 behind a cable (OwnLink), a VLAN, a tun
 // device (Tunnel) or WireGuard. Or it is the scanner itself (AtScanner).
 // [Namespace.Watch] shows what arrives at any device of the lab, [Namespace.Record]
-// keeps what passes there in a capture file, and [Namespace.Flood] sends storms.
+// keeps what passes there in a capture file, and [Namespace.Flood] sends storms,
+// as of a [Segment]. [StartScanlogd] has another detector watch.
 //
 // [Truth.Answer] tells for any endpoint, simulated or real, what comes back to a
 // probe, and [Truth.Expect] what a scan therefore has to find.

@@ -3,6 +3,7 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 )
@@ -39,9 +40,14 @@ type HostConfig struct {
 type Host struct {
 	Facts
 	Namespace *Namespace
-	Near      string // the scanner's device on a link of its own, or empty
-	Far       string // and the host's
+	Near      string           // the scanner's device on a link of its own, or empty
+	Far       string           // and the host's
+	MAC       net.HardwareAddr // of Far, if it is the end of a cable
 }
+
+// Neighbour is an IPv4 address on a host's own link, which nobody needs to have;
+// the scanner has that with 1, the host itself that with 2.
+func (h *Host) Neighbour(last byte) netip.Addr { return withLast(h.Addr4, last) }
 
 // maxHosts keeps addresses within the last byte.
 const maxHosts = 200

@@ -32,7 +32,8 @@ func (l *Lab) link(h *Host, place Place, n byte) (err error) {
 	h.Near, h.Far = fmt.Sprintf("%s%d", strings.ReplaceAll(string(place), "-", ""), n), hostDevice
 	switch place {
 	case OwnLink:
-		err = connect(end{l.Scanner, h.Near, mac(3, n)}, end{h.Namespace, h.Far, mac(4, n)}, 1)
+		h.MAC = mac(4, n)
+		err = connect(end{l.Scanner, h.Near, mac(3, n)}, end{h.Namespace, h.Far, h.MAC}, 1)
 	case VLAN:
 		err = l.tag(h, n)
 	case Tunnel:

@@ -251,19 +251,3 @@ func TestEveryProbeIsSeenOrRefused(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-// fixChecksums computes both checksums of an IPv4 frame without options.
-func fixChecksums(f []byte) {
-	sum := func(from uint32, b []byte) uint16 {
-		for i := 0; i+1 < len(b); i += 2 {
-			from += uint32(binary.BigEndian.Uint16(b[i:]))
-		}
-		for from > 0xffff {
-			from = from&0xffff + from>>16
-		}
-		return ^uint16(from)
-	}
-	f[24], f[25], f[50], f[51] = 0, 0, 0, 0
-	binary.BigEndian.PutUint16(f[24:], sum(0, f[14:34]))
-	binary.BigEndian.PutUint16(f[50:], sum(unix.IPPROTO_TCP+uint32(len(f)-34), f[26:]))
-}

@@ -2,6 +2,7 @@ package scan
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -98,8 +99,10 @@ func TestAnAdaptiveScanFindsTheRateOfABottleneck(t *testing.T) {
 	cfg.Police = carries
 	l := lab.New(t, lab.Config{Here: true, Respond: &cfg})
 
-	if share, sum := (policed{words: "10.0.0.0/14", rate: 4 * carries}).run(t, l); share >= 0.5 {
-		t.Errorf("at four times the rate %.1f %% are found: there is no bottleneck; %+v", 100*share, sum)
+	fixed, sum := (policed{words: "10.0.0.0/14", rate: 4 * carries}).run(t, l)
+	t.Attr("found-at-4-times-%", fmt.Sprint(100*fixed))
+	if fixed >= 0.5 {
+		t.Errorf("at four times the rate %.1f %% are found: there is no bottleneck; %+v", 100*fixed, sum)
 	}
 
 	// The bottleneck narrows after a while.
@@ -126,6 +129,7 @@ func TestAnAdaptiveScanFindsTheRateOfABottleneck(t *testing.T) {
 	}
 	share, sum := (policed{words: "10.16.0.0/12", rate: 4 * carries, adaptive: true, watch: watch}).run(t, l)
 	t.Logf("%.3f %% found, %d probes for %d, %d repairs, %+v", 100*share, sum.Sent, sum.Planned, sum.Repairs, sum.Path)
+	t.Attr("found-%", fmt.Sprint(100*share))
 	if share < 0.999 {
 		t.Errorf("%.3f %% of the truth are found", 100*share)
 	}
@@ -157,8 +161,11 @@ func TestAnAdaptiveScanFindsTheRateOfABottleneck(t *testing.T) {
 	}
 	t.Logf("five-second means by what is carried: %v", worst)
 	for _, name := range []string{"from below", "from above"} {
-		if w, ok := worst[name]; !ok || w[0] < 0.9 || w[1] > 1 {
+		w, ok := worst[name]
+		if !ok || w[0] < 0.9 || w[1] > 1 {
 			t.Errorf("%s the rate settled at %v of what the path carries", name, w)
 		}
+		t.Attr("least-of-what-is-carried-%", fmt.Sprint(100*w[0]))
+		t.Attr("most-of-what-is-carried-%", fmt.Sprint(100*w[1]))
 	}
 }
