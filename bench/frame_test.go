@@ -21,7 +21,7 @@ func segment(t testing.TB, nextHop net.HardwareAddr, from, to netip.AddrPort, fl
 	eth := &layers.Ethernet{SrcMAC: lab.ScannerMAC, DstMAC: nextHop, EthernetType: layers.EthernetTypeIPv4}
 	ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolTCP, SrcIP: from.Addr().AsSlice(), DstIP: to.Addr().AsSlice()}
 	tcp := &layers.TCP{SrcPort: layers.TCPPort(from.Port()), DstPort: layers.TCPPort(to.Port()), Window: 1024,
-		SYN: flags&respond.SYN != 0, ACK: flags&respond.ACK != 0}
+		SYN: flags&respond.SYN != 0, RST: flags&respond.RST != 0, ACK: flags&respond.ACK != 0}
 	_ = tcp.SetNetworkLayerForChecksum(ip)
 	b := gopacket.NewSerializeBuffer()
 	if err := gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, eth, ip, tcp); err != nil {

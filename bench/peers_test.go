@@ -96,7 +96,8 @@ type outcome struct {
 	cpu     float64 // ns of CPU time per probe, user and system
 	probes  uint64
 	open    int
-	maxRSS  int64 // bytes
+	maxRSS  int64 // bytes, or what this process has had when it started the program, if that is more
+	peak    int64 // bytes, a hundredth of a second before the end
 	elapsed time.Duration
 }
 
@@ -113,11 +114,34 @@ func sweep(t testing.TB, l *lab.Lab, p program, senders int, a area) outcome {
 	return o
 }
 
-// measure runs a program in the scanner's namespace and watches the responder
-// meanwhile.
+// measure runs a program that sends SYNs in the scanner's namespace and watches the
+// responder meanwhile.
 func measure(t testing.TB, l *lab.Lab, hangs bool, name string, args ...string) outcome {
 	t.Helper()
+	o, _ := measureAt(t, l, atResponder(l, respond.SYN), hangs, name, args...)
+	return o
+}
+
+// seen returns how many probes a far end has seen.
+type seen func() (uint64, error)
+
+// atResponder counts probes with these flags.
+func atResponder(l *lab.Lab, flags uint8) seen {
+	return func() (uint64, error) {
+		c, err := l.Responder.Counters()
+		return c.TCP[flags], err
+	}
+}
+
+// measureAt does so at another far end, and returns what the program wrote to stderr,
+// too.
+func measureAt(t testing.TB, l *lab.Lab, far seen, hangs bool, name string, args ...string) (outcome, []byte) {
+	t.Helper()
 	if err := l.Responder.Reset(); err != nil {
+		t.Fatal(err)
+	}
+	before, err := far()
+	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -134,18 +158,20 @@ func measure(t testing.TB, l *lab.Lab, hangs bool, name string, args ...string) 
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 
-	// The count of SYNs over time gives the rate of sending, however long a
+	// The count of probes over time gives the rate of sending, however long a
 	// program starts up and cools down.
 	const every, hung = 10 * time.Millisecond, 5 * time.Second
 	var first, last time.Time
 	var count uint64
+	var peak int64
 	look := func() {
-		counters, err := l.Responder.Counters()
+		peak = max(peak, residentPeak(cmd.Process.Pid))
+		all, err := far()
 		if err != nil {
 			t.Error(err)
 		}
 		now := time.Now()
-		if n := counters.TCP[respond.SYN]; n > count {
+		if n := all - before; n > count {
 			if first.IsZero() {
 				first = now
 			}
@@ -164,9 +190,9 @@ func measure(t testing.TB, l *lab.Lab, hangs bool, name string, args ...string) 
 			state := cmd.ProcessState
 			usage := rusage(state)
 			return outcome{
-				pps: float64(count) / (last.Sub(first) + every).Seconds(), probes: count, maxRSS: usage.Maxrss << 10,
+				pps: float64(count) / (last.Sub(first) + every).Seconds(), probes: count, maxRSS: usage.Maxrss << 10, peak: peak,
 				cpu: float64((state.UserTime() + state.SystemTime()).Nanoseconds()) / float64(count), elapsed: time.Since(begin),
-			}
+			}, complaint.Bytes()
 		default:
 			if hangs && !last.IsZero() && time.Since(last) > hung {
 				cancel()
