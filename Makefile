@@ -10,10 +10,12 @@ FUZZERS := internal/target:FuzzTargets internal/target:FuzzPorts internal/wire:F
            internal/ledger:FuzzUnmarshal rx:FuzzClassify detector/filter:FuzzCompile detector/twin:FuzzDecode \
            detector/twin:FuzzRun detector/twin:FuzzKernel detector/capture:FuzzReader internal/output:FuzzHosts
 
-.PHONY: help ci build test lint vuln generate drift fuzz bench compare demo clean
+OURS := ^Benchmark(Sweep|Connect|Receive|Detector|Growth|Limit)$$
+
+.PHONY: help ci build test lint vuln generate drift fuzz bench baseline bench-diff compare demo clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## the programs, into bin/
 	$(GO) build -trimpath $(VCS) -o bin/ ./cmd/synlab ./cmd/synscan
@@ -42,9 +44,18 @@ fuzz: ## each fuzzer for FUZZTIME (30s, or a count as in 10000x)
 	@for f in $(FUZZERS); do \
 	  echo "fuzz $$f"; $(GO) test ./$${f%%:*} -run '^$$' -fuzz "^$${f##*:}\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x || exit 1; done
 
-bench: ## every benchmark; see bench/README.md
+bench: ## every benchmark, kept in bin/bench.txt; see bench/README.md
 	@scripts/need bench
-	$(GO) test -run '^$$' -bench . ./...
+	GO="$(GO)" scripts/bench bin/bench.txt -run '^$$' -bench . -timeout 60m ./...
+
+# Four rounds are the fewest of which benchstat can tell a difference at its level of 5 %.
+baseline: ## our own programs, four times, into bench/results/baseline.txt
+	GO="$(GO)" scripts/bench bench/results/baseline.txt -run '^$$' -bench '$(OURS)' -benchtime 1x -count 4 -timeout 20m ./bench
+
+OLD ?= bench/results/baseline.txt
+NEW ?= bin/bench.txt
+bench-diff: ## benchstat of OLD (the baseline) and NEW (the last make bench)
+	$(GO) tool benchstat -ignore date,commit,command $(OLD) $(NEW)
 
 compare: ## us and the peers at the same work in turn; writes bench/REPORT.md (root, half an hour)
 	@scripts/need bench

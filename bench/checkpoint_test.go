@@ -1,6 +1,8 @@
 package bench
 
 import (
+	"bytes"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -23,13 +25,16 @@ func BenchmarkCheckpointedSweep(b *testing.B) {
 			var speed, cost []float64
 			for b.Loop() {
 				var with, without outcome
+				var open, openToo int
 				if len(speed)%2 == 0 { // take turns in going first
-					with, without = sweep(b, l, kept, 1, area), sweep(b, l, plain, 1, area)
+					with, open = sweep(b, l, kept, area)
+					without, openToo = sweep(b, l, plain, area)
 				} else {
-					without, with = sweep(b, l, plain, 1, area), sweep(b, l, kept, 1, area)
+					without, openToo = sweep(b, l, plain, area)
+					with, open = sweep(b, l, kept, area)
 				}
-				if with.open != without.open || with.open == 0 {
-					b.Fatalf("%d open with checkpoints, %d without", with.open, without.open)
+				if open != openToo || open == 0 {
+					b.Fatalf("%d open with checkpoints, %d without", open, openToo)
 				}
 				speed, cost = append(speed, with.pps/without.pps), append(cost, with.cpu/without.cpu)
 			}
@@ -38,4 +43,16 @@ func BenchmarkCheckpointedSweep(b *testing.B) {
 			b.ReportMetric(median(cost), "cpu-ratio")
 		})
 	}
+}
+
+// sweep runs a program with one sender and returns how many results it wrote, too.
+func sweep(b *testing.B, l *lab.Lab, p program, a area) (o outcome, results int) {
+	b.Helper()
+	name := filepath.Join(b.TempDir(), "results")
+	o = measure(b, l, p.hangs, p.name, p.args(1, a.targets, name)...)
+	text, err := os.ReadFile(name)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return o, bytes.Count(text, []byte("\n"))
 }

@@ -62,7 +62,8 @@ func limitLive(t testing.TB, l *lab.Lab, senders int, packets uint64, state resp
 	t.Helper()
 	frame := segment(t, lab.GateMAC, scannerPort, portsThatAre(t, l, state, 1)[0], respond.SYN)
 	prog := xdpProgram(t, writing(frame))
-	park(t, l, prog)
+	parked := park(t, l, prog)
+	defer parked.Close()
 	before, _, err := l.Overruns()
 	if err != nil {
 		t.Fatal(err)
@@ -174,11 +175,14 @@ func xdpProgram(t testing.TB, instructions asm.Instructions) *ebpf.Program {
 
 // park attaches a program to a device where it sees nothing, because BPF_PROG_RUN
 // of one that is nowhere attached begins with a wait (see parking in bpf/generate).
-func park(t testing.TB, l *lab.Lab, p *ebpf.Program) {
+func park(t testing.TB, l *lab.Lab, p *ebpf.Program) link.Link {
 	t.Helper()
-	h := l.MustAddHost(t, lab.HostConfig{Place: lab.OwnLink})
-	a := attach(t, h, p)
-	t.Cleanup(func() { a.Close() })
+	for _, h := range l.Hosts() {
+		if h.Far != "" {
+			return attach(t, h, p)
+		}
+	}
+	return attach(t, l.MustAddHost(t, lab.HostConfig{Place: lab.OwnLink}), p)
 }
 
 // attach puts an XDP program on a host's end of its own link.

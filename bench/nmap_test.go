@@ -3,9 +3,7 @@ package bench
 import (
 	"fmt"
 	"net/netip"
-	"os/exec"
 	"testing"
-	"time"
 
 	"synoptic/bpf/respond"
 	"synoptic/internal/lab"
@@ -21,49 +19,6 @@ type work struct {
 	methods []byte
 	args    []string
 	truth   func(letter byte) findings
-}
-
-// BenchmarkScanAgainstNmap runs synscan and nmap -T4 in turn, one pair an
-// iteration, and reports the medians of their times, end to end, and of the
-// pairs' ratios: below 1, synscan was faster.
-func BenchmarkScanAgainstNmap(b *testing.B) {
-	if _, err := exec.LookPath("nmap"); err != nil {
-		b.Fatalf("%v: scripts/need bench installs it", err)
-	}
-	l, works := nmapWorks(b, fullScale)
-	for _, w := range works {
-		for _, letter := range w.methods {
-			b.Run(fmt.Sprintf("work=%s/method=-s%c", w.name, letter), func(b *testing.B) {
-				want := w.truth(letter)
-				var ours, theirs, ratio []float64
-				for b.Loop() {
-					var us, them time.Duration
-					var peer findings
-					scanUs := func() {
-						var found findings
-						found, us = raceSynscan(b, l.Scanner, letter, w.args...)
-						if wrong := differ(found, want); wrong > 0 {
-							b.Fatalf("synscan is wrong about %d of %d endpoints", wrong, len(want))
-						}
-					}
-					if len(ours)%2 == 0 { // take turns in going first
-						scanUs()
-					}
-					peer, them = runNmap(b, l.Scanner, letter, w.args...)
-					if len(ours)%2 == 1 {
-						scanUs()
-					}
-					b.Logf("synscan %v, nmap %v, which is wrong about %d of %d endpoints", us, them, differ(peer, want), len(want))
-					ours, theirs = append(ours, us.Seconds()), append(theirs, them.Seconds())
-					ratio = append(ratio, us.Seconds()/them.Seconds())
-				}
-				b.ReportMetric(0, "ns/op")
-				b.ReportMetric(median(ours), "s")
-				b.ReportMetric(median(theirs), "nmap-s")
-				b.ReportMetric(median(ratio), "time-ratio")
-			})
-		}
-	}
 }
 
 // TestScanAgainstNmapIsExact is the synscan half of the benchmark, once.
