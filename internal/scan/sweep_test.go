@@ -155,14 +155,15 @@ func inLab(t *testing.T, l *lab.Lab, sw sweep) Summary {
 	if seen := counters.TCP[m.Flags]; seen != sum.Sent {
 		t.Errorf("the responder saw %d probes, the summary says %d were sent", seen, sum.Sent)
 	}
-	if counters.BadChecksum > 0 || sum.BadCookie+sum.OutOfPlan+sum.Dropped > 0 {
+	if counters.BadChecksum > 0 || sum.BadCookie+sum.OutOfPlan+sum.Lost > 0 || sw.repairs == 0 && sum.Dropped > 0 {
 		t.Errorf("%d bad checksums; %+v", counters.BadChecksum, sum)
 	}
 	return sum
 }
 
 // 2^21 endpoints at unlimited rate: exactly the truth, and the responder's
-// count of probes is the summary's.
+// count of probes is the summary's. What answers at the kernel path's speed overrun,
+// the veth's ring above all, is repaired.
 func TestSweepFindsExactlyTheTruth(t *testing.T) {
 	lab.NeedRoot(t)
 	if !lab.InNamespace(t) {
@@ -194,7 +195,11 @@ func TestSweepFindsExactlyTheTruth(t *testing.T) {
 						if err := l.Responder.Configure(cfg); err != nil {
 							t.Fatal(err)
 						}
-						inLab(t, l, sweep{words: words, ports: "1-16", method: name, senders: 1, path: path})
+						repairs := 0
+						if path == KernelPath {
+							repairs = 3
+						}
+						inLab(t, l, sweep{words: words, ports: "1-16", method: name, senders: 1, repairs: repairs, path: path})
 					})
 				}
 			}
