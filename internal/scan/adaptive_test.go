@@ -26,6 +26,7 @@ type road struct {
 	machine float64       // can send so much, 0: anything
 	breaks  float64       // it drops something when more is sent, 0: never
 	stalls  int           // of so many times that the sender wakes, it is up to 10 ms late once; 0: never
+	rhythm  time.Duration // of the sender's clock, 0: as fine as time
 	rnd     *rand.Rand
 
 	now      time.Time // of the schedule
@@ -37,7 +38,8 @@ type road struct {
 	looks    []sent
 	log      []string
 
-	asked, cut int // canaries, and those that the policer dropped
+	asked, cut int      // canaries, and those that the policer dropped
+	faults     []string // what did not come to pass
 }
 
 // flown is an answer of a canary on its way.
@@ -85,6 +87,9 @@ func (r *road) passes(n int, rate float64) int {
 		r.now = most
 	}
 	at := r.now.Add(r.late())
+	if r.rhythm > 0 {
+		at = r.now.Add(r.rhythm - r.now.Sub(roadBegin)%r.rhythm)
+	}
 	if at.Before(r.arrived) {
 		at = r.arrived
 	}
@@ -195,13 +200,11 @@ func (r *road) mean(from time.Duration) float64 {
 	return sum / n
 }
 
-// settled fails unless the mean rate of all 5 s since a time is 90 to 100 % of what
-// the path carries.
-func (r *road) settled(t *testing.T, from time.Duration) {
-	t.Helper()
+// settled enters a fault unless the mean rate of all 5 s since a time is 90 to 100 %
+// of what the path carries.
+func (r *road) settled(from time.Duration) {
 	if at, m, ok := r.settles(from); !ok {
-		t.Errorf("from %v on: %.0f of %.0f, round trip %v", at, m, r.carries, r.rtt)
-		r.explain(t)
+		r.fault("from %v on: %.0f of %.0f, round trip %v", at, m, r.carries, r.rtt)
 	}
 }
 
@@ -215,15 +218,15 @@ func (r *road) settles(from time.Duration) (at time.Duration, mean float64, ok b
 	return 0, 0, true
 }
 
-// mended fails if what the policer dropped, and will not be sent again, is more
-// than a thousandth.
-func (r *road) mended(t *testing.T) {
-	t.Helper()
+// mended enters a fault if what the policer dropped, and will not be sent again, is
+// more than a thousandth.
+func (r *road) mended() {
 	if u := r.share(func(l sent) float64 { return l.unmended }); u > 0.001 {
-		t.Errorf("%.2f%% were dropped and not noticed", 100*u)
-		r.explain(t)
+		r.fault("%.2f%% were dropped and not noticed", 100*u)
 	}
 }
+
+func (r *road) fault(format string, a ...any) { r.faults = append(r.faults, fmt.Sprintf(format, a...)) }
 
 // explain logs the last changes of the rate.
 func (r *road) explain(t *testing.T) {
@@ -243,12 +246,28 @@ func (r *road) share(part func(sent) float64) float64 {
 // seeds is how many roads of a kind are tried.
 var seeds = flag.Int("seeds", 50, "random paths of each kind to try the adaptive rate on")
 
-// roads runs a test for each seed; those of a kind run beside other kinds.
-func roads(t *testing.T, name string, test func(*testing.T, *road)) {
+// roads runs a test for each seed; those of a kind run beside other kinds. What
+// canaries tell is a matter of chance, so one road in 25 may have faults, or one in
+// ten where a tenth is lost at any rate.
+func roads(t *testing.T, name string, loss float64, test func(*testing.T, *road)) {
 	t.Run(name, func(t *testing.T) {
 		t.Parallel()
+		unlucky := 0
 		for seed := range uint64(*seeds) {
-			t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { test(t, newRoad(seed)) })
+			r := newRoad(seed)
+			t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { test(t, r) })
+			if len(r.faults) > 0 {
+				unlucky++
+				t.Logf("seed %d: %s", seed, strings.Join(r.faults, "; "))
+				r.explain(t)
+			}
+		}
+		oneIn := 25
+		if loss >= 0.1 {
+			oneIn = 10
+		}
+		if unlucky > *seeds/oneIn {
+			t.Errorf("%d of %d roads have faults, at most one in %d may", unlucky, *seeds, oneIn)
 		}
 	})
 }
@@ -259,7 +278,7 @@ func mostRoads(t *testing.T, name string, test func(*testing.T, *road) bool) {
 		t.Parallel()
 		n := 0
 		for seed := range uint64(*seeds) {
-			if test(t, newRoad(seed)) {
+			if r := newRoad(seed); test(t, r) && len(r.faults) == 0 {
 				n++
 			}
 		}
@@ -275,17 +294,17 @@ func mostRoads(t *testing.T, name string, test func(*testing.T, *road) bool) {
 func TestTheRateSettlesWhereThePathCarriesIt(t *testing.T) {
 	for _, carries := range []float64{5000, 20_000, 150_000} {
 		for _, loss := range []float64{0, 0.01, 0.1} {
-			roads(t, fmt.Sprintf("carries=%v/loss=%v", carries, loss), func(t *testing.T, r *road) {
+			roads(t, fmt.Sprintf("carries=%v/loss=%v", carries, loss), loss, func(t *testing.T, r *road) {
 				r.carries, r.loss = carries, loss*(0.8+0.4*r.rnd.Float64())
 				c := newController(16 * carries)
 				r.drive(c, 0, 30*time.Second)
-				r.settled(t, 10*time.Second)
+				r.settled(10 * time.Second)
 				if carries >= 20_000 {
 					r.carries /= 4
 					r.drive(c, 0, 30*time.Second)
-					r.settled(t, 40*time.Second)
+					r.settled(40 * time.Second)
 				}
-				r.mended(t)
+				r.mended()
 			})
 		}
 	}
@@ -294,12 +313,12 @@ func TestTheRateSettlesWhereThePathCarriesIt(t *testing.T) {
 // A sender that is late now and then is no reason to stay below that.
 func TestTheRateSettlesWhereTheSenderIsLate(t *testing.T) {
 	for _, loss := range []float64{0, 0.01} {
-		roads(t, fmt.Sprintf("loss=%v", loss), func(t *testing.T, r *road) {
+		roads(t, fmt.Sprintf("loss=%v", loss), loss, func(t *testing.T, r *road) {
 			r.carries, r.loss, r.stalls = 20_000, loss, 200
 			c := newController(80_000)
 			r.drive(c, 0, 25*time.Second)
-			r.settled(t, 10*time.Second)
-			r.mended(t)
+			r.settled(10 * time.Second)
+			r.mended()
 		})
 	}
 }
@@ -308,12 +327,12 @@ func TestTheRateSettlesWhereTheSenderIsLate(t *testing.T) {
 func TestTheRateSettlesLaterWhereFewAnswer(t *testing.T) {
 	for _, carries := range []float64{5000, 20_000, 150_000} {
 		for _, loss := range []float64{0, 0.01, 0.1} {
-			roads(t, fmt.Sprintf("carries=%v/loss=%v", carries, loss), func(t *testing.T, r *road) {
+			roads(t, fmt.Sprintf("carries=%v/loss=%v", carries, loss), loss, func(t *testing.T, r *road) {
 				r.carries, r.loss, r.hits = carries, loss, 1.0/200
 				c := newController(16 * carries)
 				r.drive(c, 0, 50*time.Second)
-				r.settled(t, 30*time.Second)
-				r.mended(t)
+				r.settled(30 * time.Second)
+				r.mended()
 			})
 		}
 	}
@@ -322,7 +341,7 @@ func TestTheRateSettlesLaterWhereFewAnswer(t *testing.T) {
 // A path that carries everything is used up to the ceiling, whatever it loses.
 func TestTheCeilingIsReached(t *testing.T) {
 	for _, loss := range []float64{0, 0.001, 0.02, 0.1, 0.3} {
-		roads(t, fmt.Sprintf("loss=%v", loss), func(t *testing.T, r *road) {
+		roads(t, fmt.Sprintf("loss=%v", loss), loss, func(t *testing.T, r *road) {
 			r.loss = loss
 			c := newController(50_000)
 			r.drive(c, 0, 60*time.Second)
@@ -348,7 +367,7 @@ func TestMoreIsUsedWhenThePathCarriesMore(t *testing.T) {
 			r.carries *= 4
 			changed := r.time()
 			r.drive(c, 0, 50*time.Second)
-			r.mended(t)
+			r.mended()
 			_, _, ok := r.settles(changed + 30*time.Second)
 			return ok
 		})
@@ -365,7 +384,7 @@ func TestALossAtAnyRateIsPutUpWith(t *testing.T) {
 			r.drive(c, 0, 20*time.Second)
 			r.loss = loss
 			r.drive(c, 0, 30*time.Second)
-			r.mended(t)
+			r.mended()
 			_, _, ok := r.settles(30 * time.Second)
 			return ok
 		})
@@ -375,7 +394,7 @@ func TestALossAtAnyRateIsPutUpWith(t *testing.T) {
 // This machine drops what is sent above a rate: it is found, and hardly ever
 // exceeded.
 func TestTheRateStaysWhereThisMachineDropsNothing(t *testing.T) {
-	roads(t, "all", func(t *testing.T, r *road) {
+	roads(t, "all", 0, func(t *testing.T, r *road) {
 		r.breaks = 30_000
 		c := newController(0)
 		r.drive(c, 0, 60*time.Second)
@@ -395,7 +414,7 @@ func TestTheRateStaysWhereThisMachineDropsNothing(t *testing.T) {
 // A rate that this machine does not reach tells nothing of the path: neither is it
 // raised further, nor is it thought to be carried.
 func TestWhatIsNotSentTellsNothing(t *testing.T) {
-	roads(t, "all", func(t *testing.T, r *road) {
+	roads(t, "all", 0, func(t *testing.T, r *road) {
 		r.carries, r.machine = 100_000, 30_000
 		c := newController(0)
 		r.drive(c, 0, 20*time.Second)
@@ -408,7 +427,7 @@ func TestWhatIsNotSentTellsNothing(t *testing.T) {
 		}
 		r.machine = 0
 		r.drive(c, 0, 30*time.Second)
-		r.settled(t, 40*time.Second)
+		r.settled(40 * time.Second)
 	})
 }
 
@@ -446,7 +465,7 @@ func TestGrowthWithoutCanaries(t *testing.T) {
 // A pass that ends before it is known what the path carries is told of by the lowest
 // estimate.
 func TestAnOverrunAtTheEndOfAPassIsTold(t *testing.T) {
-	roads(t, "all", func(t *testing.T, r *road) {
+	roads(t, "all", 0, func(t *testing.T, r *road) {
 		r.carries = 8000
 		c := newController(0)
 		for c.rate < 9000 && r.time() < 5*time.Second {
@@ -492,24 +511,31 @@ func TestOnlyTheLastMomentsAreJudgedByTheLowestEstimate(t *testing.T) {
 	}
 }
 
-// Canaries fare as the probes that they stand for.
+// Canaries fare as the probes that they stand for, also where a sender's clock makes
+// bunches of spans.
 func TestCanariesFareLikeTheOthers(t *testing.T) {
 	for _, carries := range []float64{1250, 5000, 20_000, 150_000} {
 		for _, over := range []float64{1.03, 1.08, 1.5, 4} {
-			t.Run(fmt.Sprintf("carries=%v/sent=%v", carries, carries*over), func(t *testing.T) {
-				t.Parallel()
-				r := newRoad(1)
-				r.carries = carries
-				r.drive(nil, carries*over, 20*time.Second)
-				cut, others := 0.0, -float64(r.asked)
-				for _, l := range r.looks {
-					cut, others = cut+l.cut, others+l.n
-				}
-				cut /= others
-				if got := float64(r.cut) / float64(r.asked); math.Abs(got-cut) > 0.01 || r.asked < 3000 {
-					t.Errorf("of %d canaries %.3f were dropped, of the other probes %.3f", r.asked, got, cut)
-				}
-			})
+			for _, rhythm := range []time.Duration{0, 2 * time.Millisecond, 4 * time.Millisecond} {
+				t.Run(fmt.Sprintf("carries=%v/sent=%v/rhythm=%v", carries, carries*over, rhythm), func(t *testing.T) {
+					t.Parallel()
+					r := newRoad(1)
+					r.carries, r.rhythm = carries, rhythm
+					r.drive(nil, carries*over, 20*time.Second)
+					cut, others := 0.0, -float64(r.asked)
+					for _, l := range r.looks {
+						cut, others = cut+l.cut, others+l.n
+					}
+					cut /= others
+					most := 0.01
+					if rhythm > 0 {
+						most = 0.04 // spans share their fate, and there are some 600 of canaries
+					}
+					if got := float64(r.cut) / float64(r.asked); math.Abs(got-cut) > most || r.asked < 3000 {
+						t.Errorf("of %d canaries %.3f were dropped, of the other probes %.3f", r.asked, got, cut)
+					}
+				})
+			}
 		}
 	}
 }

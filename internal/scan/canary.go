@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"time"
@@ -35,7 +36,9 @@ const (
 // A span of canaries is as long as those of the pass, if enough of them have
 // rested. What drops packets for being too many drops the last ones of each span,
 // so that a canary alone, just behind a span or long behind it, would fare far
-// worse or far better than the packets that it is to tell of.
+// worse or far better than the packets that it is to tell of. And chance decides
+// which ones they follow: spans leave in some rhythm, in pairs for example, of which
+// the second one is dropped, and every fourteenth would always be a first one.
 type canaries struct {
 	try   int     // theirs; negative: there are none
 	share float64 // of all probes
@@ -48,7 +51,8 @@ type canaries struct {
 	byPos    map[uint64]*flight
 	budget   float64
 	taken    time.Time // the last span
-	settled  Canaries  // in all
+	rnd      *rand.Rand
+	settled  Canaries // in all
 	recent   []outcome
 	missed   int // flying without an answer yet
 }
@@ -84,7 +88,10 @@ type outcome struct {
 // newCanaries returns those of a scan. Without a source port of their own, or
 // where the system itself repeats what is lost, there are none.
 func newCanaries(cfg Config) *canaries {
-	c := &canaries{try: cfg.Retries + cfg.Repairs + 1, share: canaryShare, networks: map[uint64]*canary{}, byPos: map[uint64]*flight{}}
+	c := &canaries{
+		try: cfg.Retries + cfg.Repairs + 1, share: canaryShare, networks: map[uint64]*canary{}, byPos: map[uint64]*flight{},
+		rnd: rand.New(rand.NewPCG(cfg.Seed, canaryPool)),
+	}
 	if cfg.Adaptive {
 		c.told = true
 		c.follow(firstRate)
@@ -149,12 +156,20 @@ func (c *canaries) take(s *plan.Span, others int, now time.Time) bool {
 	// What could not be spent, for want of canaries, is not saved up. Spans of a
 	// generator are longer than those that fill a queue.
 	size := min(others, plan.MaxSpan)
-	c.budget = min(c.budget+c.share*float64(others), float64(size))
-	if late := now.Sub(c.taken) >= canaryPause; c.budget < float64(size) && !late || !c.rested(size, now) && !late {
+	more := c.share * float64(others)
+	c.budget = min(c.budget+more, float64(size))
+	switch {
+	case c.rested(size, now):
+		if c.rnd.Float64()*float64(size) >= more {
+			return false
+		}
+	case now.Sub(c.taken) < canaryPause:
 		return false
+	default:
+		size = int(c.budget)
 	}
 	s.Pending = s.Pending[:0]
-	for c.budget >= 1 && len(s.Pending) < size && c.rested(1, now) {
+	for len(s.Pending) < size && c.rested(1, now) {
 		one := c.resting[0]
 		c.resting = c.resting[1:]
 		if f := c.byPos[one.pos]; f != nil && !f.settled { // its answer is a second late
