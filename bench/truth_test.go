@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
-
 )
 
 func rusage(state *os.ProcessState) *syscall.Rusage { return state.SysUsage().(*syscall.Rusage) }
