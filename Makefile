@@ -67,7 +67,7 @@ demo: build ## a sweep of a simulated network of a million addresses, and who no
 
 ci: lint build drift test ## what CI runs
 	$(GO) test -race ./tx ./rx ./internal/ledger ./internal/plan ./internal/wire ./internal/connect ./internal/output ./internal/checkpoint
-	$(GO) test -race ./cmd/synscan -skip 'KilledSweeps|StackSeesNone|SignalsNeither|KernelPathCannotBe|MoreRanges|OneCPU|BeginsSoon|TrafficThat'
+	$(GO) test -race ./cmd/synscan -skip 'KilledSweeps|StackSeesNone|SignalsNeither|KernelPathCannotBe|MoreRanges|OneCPU|BeginsSoon|TrafficThat|BesideAnother'
 	$(GO) test -race ./detector/sink ./detector/capture ./detector/twin -skip 'Kernel|Tcpdump'
 	$(GO) test -race ./internal/scan -skip 'InTheLab|AnswersAtFullSpeed|Personalities|RealHosts|Loopback|FindsExactly|FourShards|Starved|Estimates|Bottleneck|NoNetworkGets|TheRate|TheCeiling|MoreIsUsed|ALossAt|WhatIsNotSent|AnOverrun'
 	@scripts/need bench
