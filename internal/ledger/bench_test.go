@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"testing"
 )
 
@@ -49,11 +50,15 @@ func eachShare(b *testing.B, run func(b *testing.B, order []uint32)) {
 	}
 }
 
-// filled is a ledger with these answers.
+// filled is a ledger with these answers, which come in batches as from a receiver.
 func filled(order []uint32) *Ledger {
 	l := new(Ledger)
-	for _, pos := range order {
-		l.Put(uint64(pos), Answered)
+	var batch [256]Answer
+	for some := range slices.Chunk(order, len(batch)) {
+		for i, pos := range some {
+			batch[i] = Answer{Pos: uint64(pos), Mark: Answered}
+		}
+		l.PutAll(batch[:len(some)])
 	}
 	return l
 }

@@ -7,8 +7,8 @@
 // else 2 bits per position. Answers come roughly in plan order, so the last few
 // pages are at hand, and a new one has 2 bits per position until it is put away.
 //
-// A Ledger is safe for concurrent use; Put and Get do not allocate but for a new
-// page, its growth, and to put it away.
+// A Ledger is safe for concurrent use; Put, PutAll and Get do not allocate but for a
+// new page, its growth, and to put it away.
 package ledger
 
 import (
@@ -53,12 +53,34 @@ type Ledger struct {
 	counts [Open + 1]uint64
 }
 
+// Answer is a mark for a position, and what it changed there.
+type Answer struct {
+	Pos     uint64
+	Mark    Mark
+	Outcome Outcome
+}
+
 // Put records an answer. None is no answer, and changes nothing.
 func (l *Ledger) Put(pos uint64, mark Mark) Outcome {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.put(pos, mark)
+}
+
+// PutAll records answers one after another and enters their outcomes. To lock the
+// ledger takes as long as to record one.
+func (l *Ledger) PutAll(answers []Answer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range answers {
+		answers[i].Outcome = l.put(answers[i].Pos, answers[i].Mark)
+	}
+}
+
+func (l *Ledger) put(pos uint64, mark Mark) Outcome {
 	if mark == None {
 		return Duplicate
 	}
-	l.mu.Lock()
 	old := l.take(pos).put(uint16(pos&(pageLen-1)), mark)
 	outcome := Duplicate
 	if old < mark {
@@ -69,7 +91,6 @@ func (l *Ledger) Put(pos uint64, mark Mark) Outcome {
 			l.counts[old]--
 		}
 	}
-	l.mu.Unlock()
 	return outcome
 }
 

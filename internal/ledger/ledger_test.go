@@ -170,3 +170,30 @@ func TestNothingAllocates(t *testing.T) {
 		t.Errorf("%v allocations per answer", n)
 	}
 }
+
+// PutAll does what Put does one by one, also where answers of a batch are to one
+// position.
+func TestPutAllIsPutInTurn(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 5))
+	var one, all Ledger
+	for range 200 {
+		batch := make([]Answer, rng.IntN(300))
+		for i := range batch {
+			batch[i] = Answer{Pos: rng.Uint64N(3 * pageLen), Mark: Mark(rng.IntN(4)), Outcome: New}
+			if i > 0 && rng.IntN(4) == 0 {
+				batch[i].Pos = batch[i-1].Pos
+			}
+		}
+		all.PutAll(batch)
+		for _, a := range batch {
+			if want := one.Put(a.Pos, a.Mark); a.Outcome != want {
+				t.Fatalf("PutAll(%d, %d) = %d, want %d", a.Pos, a.Mark, a.Outcome, want)
+			}
+		}
+	}
+	for m := Rejected; m <= Open; m++ {
+		if all.Count(m) != one.Count(m) || all.Count(m) == 0 {
+			t.Errorf("Count(%d) = %d, want %d", m, all.Count(m), one.Count(m))
+		}
+	}
+}

@@ -402,6 +402,7 @@ func (s *Scan) answered() bool { return s.answers.Len()+s.missing.Load() >= s.pr
 func (s *Scan) keepBooks(sink Sink, abort func()) error {
 	var sinkErr error
 	record := result.Record{Method: s.cfg.Method.Name}
+	var answers, hosts []ledger.Answer  // of a batch, reused
 	look := time.NewTicker(samplePause) // at the clock, where no answers come
 	defer look.Stop()
 	for replies := s.receive.Replies(); ; {
@@ -410,11 +411,20 @@ func (s *Scan) keepBooks(sink Sink, abort func()) error {
 			if !ok {
 				return unwritten(sinkErr)
 			}
+			answers, hosts = s.mark(answers[:0], batch), hosts[:0]
 			for i := range batch {
-				if s.enter(&batch[i], &record) && sinkErr == nil {
+				reply := &batch[i]
+				if !s.enter(reply, answers[i], &record) {
+					continue
+				}
+				if !reply.ReasonIP.IsValid() { // a router's word is no sign of life
+					hosts = append(hosts, ledger.Answer{Pos: s.hostKey(reply.Target.Addr()), Mark: hostAlive})
+				}
+				if sinkErr == nil {
 					sinkErr = sink.Record(&record)
 				}
 			}
+			s.hosts.PutAll(hosts)
 			s.receive.Release(batch)
 			if sinkErr == nil {
 				sinkErr = sink.Flush()
@@ -442,11 +452,26 @@ func unwritten(err error) error {
 	return nil
 }
 
-// enter puts a reply into the ledger; it reports whether it is news, and then
-// fills the record.
-func (s *Scan) enter(reply *rx.Reply, record *result.Record) bool {
+// mark puts replies into the ledger, and appends what that changed. A reply to what
+// was not sent has no mark.
+func (s *Scan) mark(answers []ledger.Answer, batch []rx.Reply) []ledger.Answer {
+	sent := s.cursor.Load()
+	for i := range batch {
+		a := ledger.Answer{Pos: batch[i].Pos}
+		if a.Pos < sent {
+			a.Mark = markOf(batch[i].State)
+		}
+		answers = append(answers, a)
+	}
+	s.answers.PutAll(answers)
+	return answers
+}
+
+// enter enters a reply that is in the ledger into the books; it reports whether it is
+// news, and then fills the record.
+func (s *Scan) enter(reply *rx.Reply, answer ledger.Answer, record *result.Record) bool {
 	s.entered.Add(1)
-	if reply.Pos >= s.cursor.Load() {
+	if answer.Mark == ledger.None {
 		s.strays.Add(1)
 		return false
 	}
@@ -455,9 +480,7 @@ func (s *Scan) enter(reply *rx.Reply, record *result.Record) bool {
 		reply.RTT = cmp.Or(s.canaries.heard(reply.Pos, reply.Time), rx.NoRTT)
 	}
 	rtt := s.roundTrip(reply)
-	mark := markOf(reply.State)
-	outcome := s.answers.Put(reply.Pos, mark)
-	switch {
+	switch outcome := answer.Outcome; {
 	case outcome == ledger.Duplicate && canary:
 		s.repeated.Add(1)
 		if rtt > 0 {
@@ -467,17 +490,14 @@ func (s *Scan) enter(reply *rx.Reply, record *result.Record) bool {
 	case outcome == ledger.Duplicate:
 		s.duplicates.Add(1)
 		return false
-	case outcome == ledger.New && mark > ledger.Rejected:
+	case outcome == ledger.New && answer.Mark > ledger.Rejected:
 		s.countTry(reply.Try)
 		s.canaries.offer(reply.Pos, reply.Target.Addr(), time.Unix(0, reply.Time))
 	}
-	// A router's word is no sign of life, and no round trip to wait by: it may
-	// have looked for the host for seconds.
-	if !reply.ReasonIP.IsValid() {
-		if rtt > 0 {
-			s.rtt.add(rtt)
-		}
-		s.hosts.Put(s.hostKey(reply.Target.Addr()), hostAlive)
+	// A router's word is no round trip to wait by: it may have looked for the host
+	// for seconds.
+	if !reply.ReasonIP.IsValid() && rtt > 0 {
+		s.rtt.add(rtt)
 	}
 	record.Time = time.Unix(0, reply.Time)
 	record.Addr = reply.Target
