@@ -18,8 +18,10 @@ import (
 const (
 	longScan = time.Minute // scans that take longer have one in any case
 	// One is due after a two-hundredth of the expected time, within these bounds, and
-	// not before four times as long has passed as the last one took to write.
+	// not before four times as long has passed as the last one took to write, nor
+	// before its size is worth it: a byte costs a processor some 3 ns.
 	mostEvery, leastEvery = 5 * time.Second, 50 * time.Millisecond
+	everyByte             = 250 * time.Nanosecond
 	assumedRate           = 1e6 // packets per second of a scan that has no rate
 )
 
@@ -164,12 +166,14 @@ func (v *saver) write() {
 	}
 	began := time.Now()
 	s := v.last
-	err := v.file.Write(save{v.plan, v.done, s.outputs, s.state}, s.state.Answers, s.state.Hosts, s.hosts(nil), v.plan.targets)
+	report := s.hosts(nil)
+	err := v.file.Write(save{v.plan, v.done, s.outputs, s.state}, s.state.Answers, s.state.Hosts, report, v.plan.targets)
 	if err != nil && v.failed == nil {
 		v.say.note(err.Error())
 	}
 	v.failed, v.written, v.there = err, err == nil, v.there || err == nil
-	v.pause.Store(int64(max(v.every, 4*time.Since(began))))
+	size := len(s.state.Answers) + len(s.state.Hosts) + len(report) + len(v.plan.targets)
+	v.pause.Store(int64(max(v.every, 4*time.Since(began), min(everyByte*time.Duration(size), mostEvery))))
 }
 
 // hurry makes the next snapshot come, and be written, at once: the scan is being
