@@ -65,12 +65,16 @@ var pieces = []piece{
 		dirs: []string{"../cmd/synscan"}, test: "^TestOrdinaryTrafficBesideASweep$",
 	},
 	{
+		name: "full-traffic", text: "TCP that arrives as fast as it can by a device with the validator attached, idle, by the same beside nothing.",
+		dirs: []string{"../bpf/validate"}, bench: "^BenchmarkTrafficBeside$/^beside=tcx$", time: "20x", units: []string{"left"},
+	},
+	{
 		name: "memory", text: "The most that a process had resident: a sweep of 2^24 addresses, and the first 10^7 endpoints of all of IPv4 printed.",
 		dirs: []string{"."}, test: "^TestResidentMemory$", once: true,
 	},
 	{
 		name: "checkpoints", text: "A sweep of 2^24 endpoints with checkpoints, by one without.",
-		dirs: []string{"."}, bench: "^BenchmarkCheckpointedSweep$/^path=kernel$", time: "1x", units: []string{"rate-ratio", "cpu-ratio"},
+		dirs: []string{"."}, bench: "^BenchmarkCheckpointedSweep$/^path=kernel$", time: "3x", units: []string{"rate-ratio", "cpu-ratio"},
 	},
 	{
 		name: "checkpoint", text: "One checkpoint of 2^24 positions, of which so many are answered, by the five seconds until the next.",

@@ -62,6 +62,8 @@ var insides = []Claim{
 	worst("rate", "TestAnySecond", "busiest-second/rate").atMost(1.01, "x", "Pieces", "No second has more than one percent above the rate."),
 	of("traffic", "TestOrdinaryTrafficBesideASweep", "throughput-ratio").atLeast(0.95, "x", "Pieces",
 		"TCP beside a scan at a moderate rate, answers judged in XDP, keeps at least 95 % of its throughput."),
+	of("full-traffic", "TrafficBeside/beside=tcx", "left").atLeast(0.95, "x", "Pieces",
+		"TCP at full speed beside an idle validator keeps at least 95 % of it."),
 	worst("neighbours", "TestManyNeighboursFewAlive/", "questions/address").atMost(1, "questions", "Pieces",
 		"A /16 on the link with 1 % of live hosts costs one pass of questions for link addresses."),
 	of("dropped-ports", "TestManyDroppedPortsWithFewDescriptors", Seconds).atMost(25, "s", "Pieces",
