@@ -6,6 +6,8 @@
 #include <bpf/bpf_helpers.h>
 #include <stdbool.h>
 
+#define likely(x) __builtin_expect(!!(x), 1)
+
 #define WAYS  8   /* sources in a set of the table */
 #define SLOTS 22  /* distinct probes that are remembered of a source: MaxProbes */
 #define NODES 256 /* tests of both filters: MaxNodes */
@@ -229,9 +231,10 @@ struct rules {
 #define NODE_PASS   0xffff
 #define NODE_REJECT 0xfffe
 
-/* The rules in force are rules[active]. User space writes the others and then
+/* The rules in force are rules[active & 1]. User space writes the others and then
  * active, so no packet meets a mixture.
  */
+#define ACTIVE_COUNT 2 /* set in active if those have a filter that counts */
 struct rules rules[2];
 volatile __u32 active;
 volatile __u32 ways = WAYS; /* for the verifier a number that it does not know; nobody writes it */

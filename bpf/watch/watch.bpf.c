@@ -61,7 +61,7 @@ static __always_inline enum context context_of(void *ctx, struct counters *count
 		flow = bpf_map_lookup_elem(&flows, &at);
 		if (!flow)
 			return CONTEXT_UNKNOWN;
-		if (flow_is_cached(flow, hash, now)) {
+		if (likely(flow_is_cached(flow, hash, now))) {
 			count->cached++;
 			return CONTEXT_KNOWN;
 		}
@@ -366,9 +366,9 @@ static __always_inline void shake_hands(const __u64 *addr)
 	bpf_spin_unlock(&set->lock);
 }
 
-static __always_inline void look(void *ctx, void *data, void *end, const bool xdp, __u32 ifindex)
+static __always_inline void look(void *ctx, void *data, void *end, const bool xdp)
 {
-	__u32 zero = 0, half = active & 1;
+	__u32 zero = 0, in_force = active, half = in_force & 1;
 	const struct rules *r = &rules[half];
 	enum context known = CONTEXT_UNKNOWN;
 	bool is_probe = true, in_packets = false, ask = false;
@@ -393,7 +393,7 @@ static __always_inline void look(void *ctx, void *data, void *end, const bool xd
 			count->too_deep++;
 		return;
 	}
-	if (r->count != NODE_PASS && !filter_passes(p, r->count, half)) {
+	if (in_force & ACTIVE_COUNT && !filter_passes(p, r->count, half)) {
 		count->filtered++;
 		return;
 	}
@@ -449,7 +449,7 @@ static __always_inline void look(void *ctx, void *data, void *end, const bool xd
 	}
 	__builtin_memset(seen.pad, 0, sizeof(seen.pad));
 	seen.kind = frame == FRAME_UDP ? KIND_UDP : frame == FRAME_TINY ? KIND_TINY : kind_of(p);
-	seen.ifindex = ifindex;
+	seen.ifindex = xdp ? ((struct xdp_md *)ctx)->ingress_ifindex : ((struct __sk_buff *)ctx)->ingress_ifindex;
 	seen.is_probe = is_probe;
 	seen.in_packets = in_packets;
 	seen.half = half;
@@ -460,7 +460,7 @@ static __always_inline void look(void *ctx, void *data, void *end, const bool xd
 SEC("xdp.frags")
 int watch(struct xdp_md *ctx)
 {
-	look(ctx, (void *)(long)ctx->data, (void *)(long)ctx->data_end, true, ctx->ingress_ifindex);
+	look(ctx, (void *)(long)ctx->data, (void *)(long)ctx->data_end, true);
 	return XDP_PASS;
 }
 
@@ -474,7 +474,7 @@ int watch_tc(struct __sk_buff *skb)
 
 	if (skb->data_end - skb->data < want)
 		bpf_skb_pull_data(skb, want);
-	look(skb, (void *)(long)skb->data, (void *)(long)skb->data_end, false, skb->ingress_ifindex);
+	look(skb, (void *)(long)skb->data, (void *)(long)skb->data_end, false);
 	return TO_NEXT;
 }
 
