@@ -158,20 +158,13 @@ type bpfSet struct {
 
 type bpfSource struct {
 	_          structs.HostLayout
-	Time       [22]uint64
-	Port       [22]uint32
-	Born       uint64
 	Last       uint64
-	LastPacket uint64
 	Chain      uint64
 	Fresh      uint64
-	Told       uint64
 	Hosts      uint64
-	First      [4]uint32
-	Latest     [4]uint32
-	Classes    [4]uint32
-	Kinds      [11]uint32
-	Handshakes uint32
+	Told       uint64
+	Born       uint64
+	LastPacket uint64
 	Used       uint8
 	Over       uint8
 	ToldOver   uint8
@@ -179,6 +172,13 @@ type bpfSource struct {
 	MaxTtl     uint8
 	LatestSlot uint8
 	Pad        [2]uint8
+	Latest     [4]uint32
+	Classes    [4]uint32
+	Kinds      [11]uint32
+	Handshakes uint32
+	First      [4]uint32
+	Port       [22]uint32
+	Time       [22]uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -187,7 +187,6 @@ type bpfSource struct {
 const (
 	bpfMapDesks         = "desks"
 	bpfMapEvents        = "events"
-	bpfMapFlows         = "flows"
 	bpfMapPackets       = "packets"
 	bpfMapTable         = "table"
 	bpfProgWatch        = "watch"
@@ -257,7 +256,6 @@ type bpfProgramSpecs struct {
 type bpfMapSpecs struct {
 	Desks   *ebpf.MapSpec `ebpf:"desks"`
 	Events  *ebpf.MapSpec `ebpf:"events"`
-	Flows   *ebpf.MapSpec `ebpf:"flows"`
 	Packets *ebpf.MapSpec `ebpf:"packets"`
 	Table   *ebpf.MapSpec `ebpf:"table"`
 }
@@ -301,7 +299,6 @@ func (o *bpfObjects) Close() error {
 type bpfMaps struct {
 	Desks   *ebpf.Map `ebpf:"desks"`
 	Events  *ebpf.Map `ebpf:"events"`
-	Flows   *ebpf.Map `ebpf:"flows"`
 	Packets *ebpf.Map `ebpf:"packets"`
 	Table   *ebpf.Map `ebpf:"table"`
 }
@@ -310,7 +307,6 @@ func (m *bpfMaps) Close() error {
 	return _BpfClose(
 		m.Desks,
 		m.Events,
-		m.Flows,
 		m.Packets,
 		m.Table,
 	)

@@ -6,6 +6,8 @@
 #include <bpf/bpf_helpers.h>
 #include <stdbool.h>
 
+#define likely(x) __builtin_expect(!!(x), 1)
+
 #define WAYS  8   /* sources in a set of the table */
 #define SLOTS 22  /* distinct probes that are remembered of a source: MaxProbes */
 #define NODES 256 /* tests of both filters: MaxNodes */
@@ -52,23 +54,17 @@ enum context {
 #define PORT_KIND_SHIFT 24
 
 /* One source. Times are nanoseconds, 0 means never. Slots are used from the
- * first on and are in no order.
+ * first on and are in no order. What a probe changes stands in front; of time
+ * a new source needs one.
  */
 struct source {
-	__u64 time[SLOTS]; /* of the latest probe to port[i] */
-	__u32 port[SLOTS];
-	__u64 born;
 	__u64 last;        /* the last probe */
-	__u64 last_packet; /* the last TCP packet; only with a policy over packets */
 	__u64 chain;       /* when the present chain of new ports began */
 	__u64 fresh;       /* the last new port in it */
-	__u64 told;        /* the last snapshot */
 	__u64 hosts;       /* a set of 64 hash values of destinations */
-	__u32 first[4];    /* destination, network byte order; IPv4 as ::ffff:a.b.c.d */
-	__u32 latest[4];
-	__u32 classes[CLASSES];
-	__u32 kinds[KINDS];
-	__u32 handshakes;
+	__u64 told;        /* the last snapshot */
+	__u64 born;
+	__u64 last_packet; /* the last TCP packet; only with a policy over packets */
 	__u8 used;
 	__u8 over;      /* the gap line was crossed in this chain */
 	__u8 told_over; /* OVER_* in the last snapshot */
@@ -76,6 +72,13 @@ struct source {
 	__u8 max_ttl;
 	__u8 latest_slot; /* of the last probe: the next one is often to the same port */
 	__u8 pad[2];
+	__u32 latest[4]; /* destination, network byte order; IPv4 as ::ffff:a.b.c.d */
+	__u32 classes[CLASSES];
+	__u32 kinds[KINDS];
+	__u32 handshakes;
+	__u32 first[4];
+	__u32 port[SLOTS];
+	__u64 time[SLOTS]; /* of the latest probe to port[i] */
 };
 
 #define OVER_WINDOW  1
@@ -131,14 +134,10 @@ struct {
 
 /* Conversations that a socket had a moment ago: a tag of 48 bits and a time of
  * 16, in one word. Direct-mapped: another one takes the place. Written here.
+ * Global data and no map of its own: one instruction finds the place.
  */
 #define FLOWS (1 << 16)
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, FLOWS);
-	__type(key, __u32);
-	__type(value, __u64);
-} flows SEC(".maps");
+static __u64 flows[FLOWS];
 
 struct counters {
 	__u64 not_ip, malformed, too_deep, filtered;
@@ -229,9 +228,10 @@ struct rules {
 #define NODE_PASS   0xffff
 #define NODE_REJECT 0xfffe
 
-/* The rules in force are rules[active]. User space writes the others and then
+/* The rules in force are rules[active & 1]. User space writes the others and then
  * active, so no packet meets a mixture.
  */
+#define ACTIVE_COUNT 2 /* set in active if those have a filter that counts */
 struct rules rules[2];
 volatile __u32 active;
 volatile __u32 ways = WAYS; /* for the verifier a number that it does not know; nobody writes it */

@@ -13,6 +13,7 @@
  */
 #include <linux/bpf.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "filter.bpf.h"
 #include "flow.bpf.h"
@@ -50,18 +51,14 @@ static __always_inline enum context context_of(void *ctx, struct counters *count
 	enum context known;
 	__u64 hash, now;
 	__u64 *flow;
-	__u32 at;
 
 	if (replay) {
 		known = replay_context;
 	} else {
 		hash = flow_hash(p);
 		now = flow_now();
-		at = hash >> 16 & (FLOWS - 1);
-		flow = bpf_map_lookup_elem(&flows, &at);
-		if (!flow)
-			return CONTEXT_UNKNOWN;
-		if (flow_is_cached(flow, hash, now)) {
+		flow = &flows[hash >> 16 & (FLOWS - 1)];
+		if (likely(flow_is_cached(flow, hash, now))) {
 			count->cached++;
 			return CONTEXT_KNOWN;
 		}
@@ -100,13 +97,14 @@ static __always_inline enum class class_of(__u32 port)
 
 static __always_inline void empty(struct source *s, __u64 now)
 {
-	__builtin_memset(s->port, 0, sizeof(s->port));
+	__builtin_memset(s, 0, offsetof(struct source, time));
 	s->born = now;
-	s->last = s->last_packet = s->chain = s->fresh = s->told = s->hosts = 0;
-	__builtin_memset(s->first, 0, sizeof(s->first) + sizeof(s->latest) + sizeof(s->classes) + sizeof(s->kinds));
-	s->handshakes = 0;
-	s->used = s->over = s->told_over = s->max_ttl = 0;
 	s->min_ttl = 255;
+}
+
+static __always_inline bool same_address(const __u32 *a, const __u32 *b)
+{
+	return ((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3])) == 0;
 }
 
 static __always_inline __u64 host_bit(const __u32 *addr)
@@ -190,8 +188,10 @@ static __always_inline __u8 add_probe(struct counters *count, const struct rules
 	count->probes++;
 	if (s->last == 0)
 		__builtin_memcpy(s->first, p->daddr, 16);
-	__builtin_memcpy(s->latest, p->daddr, 16);
-	s->hosts |= host_bit(p->daddr);
+	if (s->last == 0 || !same_address(s->latest, p->daddr)) {
+		__builtin_memcpy(s->latest, p->daddr, 16);
+		s->hosts |= host_bit(p->daddr);
+	}
 	s->classes[class_of(port) & 3]++;
 	at = port >> PORT_KIND_SHIFT;
 	if (at < KINDS)
@@ -206,9 +206,14 @@ static __always_inline __u8 add_probe(struct counters *count, const struct rules
 		count->repeats++;
 		return 0;
 	}
-	for (__u32 i = 0; i < SLOTS; i++) {
-		window_sum += points_of(r->window.weights, s->port[i]) & ~if_less(r->window.span, now - s->time[i]);
-		gap_sum += points_of(r->gap.weights, s->port[i]) & ~if_less(s->time[i], s->chain);
+	if (s->used == 1) { /* this one, and the times of others need not be fetched */
+		window_sum = points_of(r->window.weights, port);
+		gap_sum = points_of(r->gap.weights, port);
+	} else {
+		for (__u32 i = 0; i < SLOTS; i++) {
+			window_sum += points_of(r->window.weights, s->port[i]) & ~if_less(r->window.span, now - s->time[i]);
+			gap_sum += points_of(r->gap.weights, s->port[i]) & ~if_less(s->time[i], s->chain);
+		}
 	}
 	says = judge(&r->gap, gap_sum, OVER_GAP);
 	s->over = says & OVER_GAP;
@@ -238,7 +243,7 @@ __noinline int enter(const struct sighting *seen, struct desk *desk)
 	struct packet_set *rings = 0;
 	struct counters *count;
 	const struct packet *p;
-	__u64 now, touched, addr[2];
+	__u64 now, touched, before, before_packet, addr[2];
 	struct source *s;
 	struct event *ev;
 	struct set *set;
@@ -262,6 +267,7 @@ __noinline int enter(const struct sighting *seen, struct desk *desk)
 		rings = bpf_map_lookup_elem(&packets, &at);
 	if (!set || (over_packets && !rings))
 		return 0;
+	fetch(set);
 	now = replay ? replay_now : bpf_ktime_get_ns();
 	placed = in_packets || (kind != KIND_SYN_ACK && !(kind == KIND_UDP && r->udp == UDP_COUNT));
 
@@ -308,8 +314,8 @@ __noinline int enter(const struct sighting *seen, struct desk *desk)
 		}
 	}
 	set->touched[way] = now;
-	ev->before = s->last;
-	ev->before_packet = s->last_packet;
+	before = s->last;
+	before_packet = s->last_packet;
 	if (in_packets) {
 		s->last_packet = now;
 		says = add_packet(r, &rings->way[way], now, port);
@@ -336,6 +342,8 @@ __noinline int enter(const struct sighting *seen, struct desk *desk)
 		return 0;
 
 	ev->time = now;
+	ev->before = before;
+	ev->before_packet = before_packet;
 	ev->addr[0] = addr[0];
 	ev->addr[1] = addr[1];
 	__builtin_memcpy(ev->from, p->saddr, 16);
@@ -366,9 +374,9 @@ static __always_inline void shake_hands(const __u64 *addr)
 	bpf_spin_unlock(&set->lock);
 }
 
-static __always_inline void look(void *ctx, void *data, void *end, const bool xdp, __u32 ifindex)
+static __always_inline void look(void *ctx, void *data, void *end, const bool xdp)
 {
-	__u32 zero = 0, half = active & 1;
+	__u32 zero = 0, in_force = active, half = in_force & 1;
 	const struct rules *r = &rules[half];
 	enum context known = CONTEXT_UNKNOWN;
 	bool is_probe = true, in_packets = false, ask = false;
@@ -393,7 +401,7 @@ static __always_inline void look(void *ctx, void *data, void *end, const bool xd
 			count->too_deep++;
 		return;
 	}
-	if (r->count != NODE_PASS && !filter_passes(p, r->count, half)) {
+	if (in_force & ACTIVE_COUNT && !filter_passes(p, r->count, half)) {
 		count->filtered++;
 		return;
 	}
@@ -449,7 +457,7 @@ static __always_inline void look(void *ctx, void *data, void *end, const bool xd
 	}
 	__builtin_memset(seen.pad, 0, sizeof(seen.pad));
 	seen.kind = frame == FRAME_UDP ? KIND_UDP : frame == FRAME_TINY ? KIND_TINY : kind_of(p);
-	seen.ifindex = ifindex;
+	seen.ifindex = xdp ? ((struct xdp_md *)ctx)->ingress_ifindex : ((struct __sk_buff *)ctx)->ingress_ifindex;
 	seen.is_probe = is_probe;
 	seen.in_packets = in_packets;
 	seen.half = half;
@@ -460,7 +468,7 @@ static __always_inline void look(void *ctx, void *data, void *end, const bool xd
 SEC("xdp.frags")
 int watch(struct xdp_md *ctx)
 {
-	look(ctx, (void *)(long)ctx->data, (void *)(long)ctx->data_end, true, ctx->ingress_ifindex);
+	look(ctx, (void *)(long)ctx->data, (void *)(long)ctx->data_end, true);
 	return XDP_PASS;
 }
 
@@ -474,7 +482,7 @@ int watch_tc(struct __sk_buff *skb)
 
 	if (skb->data_end - skb->data < want)
 		bpf_skb_pull_data(skb, want);
-	look(skb, (void *)(long)skb->data, (void *)(long)skb->data_end, false, skb->ingress_ifindex);
+	look(skb, (void *)(long)skb->data, (void *)(long)skb->data_end, false);
 	return TO_NEXT;
 }
 

@@ -167,6 +167,8 @@ func SetsFor(cfg Config) (uint32, error) {
 const (
 	ways  = len(bpfSet{}.Way)
 	flows = 1 << 16 // FLOWS in maps.bpf.h
+
+	activeCount = 2 // ACTIVE_COUNT there
 )
 
 // Places is how many sources there is room for.
@@ -195,7 +197,11 @@ func (w *Watch) SetRules(rules Rules) error {
 	w.v6Bits.Store(int32(rules.V6Bits))
 	// The half in force is written over with what it has.
 	if err = w.objects.Rules.Set(&w.rules); err == nil {
-		err = w.objects.Active.Set(w.active)
+		inForce := w.active
+		if encoded.Count != Pass {
+			inForce |= activeCount
+		}
+		err = w.objects.Active.Set(inForce)
 	}
 	if err != nil {
 		return fmt.Errorf("set rules: %w", err)
