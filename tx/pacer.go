@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"golang.org/x/time/rate"
 
 	"synoptic/internal/plan"
@@ -20,7 +21,8 @@ import (
 // one packet), so the window stays within one percent, or two packets.
 type Pacer struct {
 	limiter *rate.Limiter
-	burst   float64 // of a second's packets
+	burst   float64             // of a second's packets
+	sleep   func(time.Duration) // for a short time, exactly; nil: as timers do
 	mu      sync.Mutex
 	changed chan struct{} // closed when the rate changes
 }
@@ -40,8 +42,15 @@ func NewPacer(pps float64) *Pacer { return newPacer(pps, burstShare) }
 
 // NewEvenPacer returns one for a rate that listens to losses: a sender that was
 // late by more than 2.5 ms stays behind, rather than making a burst that a path
-// drops which would carry the rate.
-func NewEvenPacer(pps float64) *Pacer { return newPacer(pps, evenShare) }
+// drops which would carry the rate. And spans leave at their time, not at the next
+// millisecond: timers of the runtime sleep for whole ones, so that of spans a
+// millisecond long every seventh would leave just behind another, and what drops
+// packets for being too many would drop that one.
+func NewEvenPacer(pps float64) *Pacer {
+	p := newPacer(pps, evenShare)
+	p.sleep = sleepInThread
+	return p
+}
 
 func newPacer(pps, burst float64) *Pacer {
 	p := &Pacer{burst: burst, changed: make(chan struct{})}
@@ -72,7 +81,7 @@ func (p *Pacer) Wait(ctx context.Context, n int) error {
 		}
 		part := min(n, burst)
 		turn := p.limiter.ReserveN(time.Now(), part)
-		if !turn.OK() || !await(ctx, turn, changed) {
+		if !turn.OK() || !p.await(ctx, turn, changed) {
 			continue // the rate changed, or ctx ended
 		}
 		n -= part
@@ -80,10 +89,17 @@ func (p *Pacer) Wait(ctx context.Context, n int) error {
 	return nil
 }
 
+// longSleep is one that may be a millisecond longer, and ends early if it must.
+const longSleep = 5 * time.Millisecond
+
 // await waits for a turn, and reports whether it came.
-func await(ctx context.Context, turn *rate.Reservation, changed <-chan struct{}) bool {
+func (p *Pacer) await(ctx context.Context, turn *rate.Reservation, changed <-chan struct{}) bool {
 	delay := turn.Delay()
 	if delay == 0 {
+		return true
+	}
+	if p.sleep != nil && delay < longSleep {
+		p.sleep(delay)
 		return true
 	}
 	timer := time.NewTimer(delay)
@@ -96,6 +112,13 @@ func await(ctx context.Context, turn *rate.Reservation, changed <-chan struct{})
 	}
 	turn.Cancel()
 	return false
+}
+
+// sleepInThread sleeps by the kernel's timer: 50 us longer, which is its slack.
+func sleepInThread(d time.Duration) {
+	left := unix.NsecToTimespec(int64(d))
+	for unix.Nanosleep(&left, &left) == unix.EINTR {
+	}
 }
 
 // Rate returns the rate in packets per second, 0 for unlimited.

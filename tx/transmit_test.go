@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -252,7 +253,9 @@ func TestAnEvenPacerMakesNoBurst(t *testing.T) {
 			return 0, nil
 		}
 		p := newPlan(t, "1-1000", "10.0.0.0/26")
-		if _, err := run(t, t.Context(), p, plan.SpanLen(rate, 1, plan.MaxSpan), NewEvenPacer(rate), c); err != nil {
+		pacer := NewEvenPacer(rate)
+		pacer.sleep = time.Sleep // of this bubble
+		if _, err := run(t, t.Context(), p, plan.SpanLen(rate, 1, plan.MaxSpan), pacer, c); err != nil {
 			t.Fatal(err)
 		}
 		for i, from := range c.times {
@@ -268,6 +271,31 @@ func TestAnEvenPacerMakesNoBurst(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Spans of an even pacer leave at their time: none waits for the next millisecond, to
+// have one just behind it. This is about the kernel's clock and no other, on a machine
+// that may have more to do: one of some attempts is enough, and timers would fail each.
+func TestAnEvenPacerKeepsItsTime(t *testing.T) {
+	const rate, n, attempts = 20_000, 400, 10
+	pause := time.Second * time.Duration(plan.SpanLen(rate, 1, plan.MaxSpan)) / rate
+	var gap time.Duration
+	for range attempts {
+		pacer := NewEvenPacer(rate)
+		var gaps []time.Duration
+		for last := time.Now(); len(gaps) < n; {
+			if err := pacer.Wait(t.Context(), plan.SpanLen(rate, 1, plan.MaxSpan)); err != nil {
+				t.Fatal(err)
+			}
+			now := time.Now()
+			gaps, last = append(gaps, now.Sub(last)), now
+		}
+		slices.Sort(gaps)
+		if gap = gaps[n/2]; gap < pause*105/100 && gaps[n/20] > pause/2 {
+			return
+		}
+	}
+	t.Errorf("half of the spans leave more than %v behind another, and are due every %v", gap, pause)
 }
 
 func checkWindows(t *testing.T, rate float64, conns []*memory) {

@@ -15,7 +15,7 @@ const (
 
 	rapid   = 2.0  // growth while no limit was seen, like that of a young TCP connection
 	careful = 1.12 // after one was: the first step, the next ones are longer; and the more is lost at any rate, by so much more it takes to see anything
-	below   = 0.94 // of P: where the rate is held, so that a trial now and then leaves the mean below P
+	below   = 0.93 // of P: where the rate is held, so that a trial now and then leaves the mean below P
 	above   = 1.08 // of P: where a canary tells most of it
 	precise = 1.08 // the highest believable P over the lowest: so well it is to be known
 	roughly = 1.2  // and so well for the time being
@@ -185,7 +185,7 @@ func (c *controller) decide(o observation) (rate float64, why string) {
 		if spread <= precise {
 			c.held = middle
 		}
-		return c.settled(middle, finite)
+		return c.settled(c.held, finite)
 	case c.mode == resting && c.rate < middle:
 		return c.rate, ""
 	case c.mode != searching:
