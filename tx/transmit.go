@@ -87,10 +87,7 @@ func (t *Transmitter) Stats() Stats { return t.counts.stats() }
 func (t *Transmitter) Run(ctx context.Context, spans Spans) error {
 	senders := make([]*sender, len(t.conns))
 	for i, conn := range t.conns {
-		framer, err := NewFramer(t.probe)
-		if err != nil {
-			return err
-		}
+		framer := NewFramer(t.probe)
 		senders[i] = &sender{framer: framer, conn: conn, pacer: t.pacer, prefixes: t.prefixes, counts: &t.counts}
 	}
 	return inThreads(ctx, len(senders), func(ctx context.Context, i int) error { return senders[i].run(ctx, spans) })
