@@ -13,9 +13,10 @@
 // of the rest is different (kernel.go).
 //
 // Every sender is a locked thread with its own sockets and buffers; they share
-// only pacer, bounds and the source of spans. Nothing allocates per packet, and
-// nothing is remembered of a probe: the receive side recognises answers by plan
-// and cookie alone.
+// only pacer, bounds and the source of spans. A sender keeps its P, in system calls
+// too, so a program needs a larger GOMAXPROCS than it has senders. Nothing allocates
+// per packet, and nothing is remembered of a probe: the receive side recognises
+// answers by plan and cookie alone.
 package tx
 
 import (

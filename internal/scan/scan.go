@@ -402,8 +402,12 @@ func (s *Scan) answered() bool { return s.answers.Len()+s.missing.Load() >= s.pr
 func (s *Scan) keepBooks(sink Sink, abort func()) error {
 	var sinkErr error
 	record := result.Record{Method: s.cfg.Method.Name}
-	look := time.NewTicker(samplePause) // at the clock, where no answers come
-	defer look.Stop()
+	var look <-chan time.Time // at the clock, where no answers come
+	if s.cfg.Keeper != nil {
+		ticker := time.NewTicker(samplePause)
+		defer ticker.Stop()
+		look = ticker.C
+	}
 	for replies := s.receive.Replies(); ; {
 		select {
 		case batch, ok := <-replies:
@@ -426,7 +430,7 @@ func (s *Scan) keepBooks(sink Sink, abort func()) error {
 			case s.progressed <- struct{}{}:
 			default:
 			}
-		case <-look.C:
+		case <-look:
 		}
 		if s.cfg.Keeper != nil && sinkErr == nil && s.cfg.Keeper.Due() {
 			s.keep(false)
