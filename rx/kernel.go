@@ -10,23 +10,29 @@ import (
 // Kernel is a Judging source: bpf/validate, attached to a device. The machine's
 // stack sees none of the answers, so it resets no connection that a SYN scan half
 // opens; the validator does.
-type Kernel struct{ validator *validate.Validator }
+type Kernel struct {
+	validator *validate.Validator
+	rest      rest
+}
 
 // NewKernel returns a source that reads a validator, which is the source's to
 // close from then on.
-func NewKernel(v *validate.Validator) *Kernel { return &Kernel{v} }
+func NewKernel(v *validate.Validator) *Kernel { return &Kernel{validator: v} }
 
 // Read implements Source.
 func (k *Kernel) Read() ([]byte, time.Time, error) {
 	record, at, err := k.validator.Read()
 	if errors.Is(err, validate.ErrIdle) {
-		time.Sleep(socketPause)
+		k.rest.sleep()
 		record, at, err = k.validator.Read()
 		if errors.Is(err, validate.ErrIdle) {
 			if err = k.validator.Alive(); err == nil {
 				err = ErrIdle
 			}
 		}
+	}
+	if err == nil {
+		k.rest.over()
 	}
 	return record, at, err
 }

@@ -27,7 +27,7 @@ import (
 // Source yields received packets.
 type Source interface {
 	// Read returns the next packet and when it arrived; the bytes are valid
-	// until the next call. It returns ErrIdle when none came for a few
+	// until the next call. It returns ErrIdle when none came for some
 	// milliseconds.
 	Read() (data []byte, at time.Time, err error)
 	// Drops returns how many packets that passed the filter were lost for want
@@ -85,9 +85,9 @@ type Receiver struct {
 }
 
 // idleLag is how long a packet may have waited when its source says that there is
-// none: the time that a Read waits, and that a block of the ring takes to be
-// handed over, which kernels before 6.18 round up to a jiffy.
-const idleLag = pollTimeout + 12*time.Millisecond
+// none: the time that a block of the ring takes to be handed over, which kernels
+// before 6.18 round up to a jiffy.
+const idleLag = blockTimeout + 12*time.Millisecond
 
 // New returns a receiver; the sources stay the caller's to close.
 func New(inputs ...Input) *Receiver {

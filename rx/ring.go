@@ -23,8 +23,6 @@ const (
 	// How long a packet may wait in a block that does not fill. Kernels before
 	// 6.18 round it up to a jiffy.
 	blockTimeout = 2 * time.Millisecond
-	// How long Read waits before it reports ErrIdle.
-	pollTimeout = 2 * time.Millisecond
 )
 
 // Ring is a Source over a TPACKET_V3 receive ring of a packet socket
@@ -35,6 +33,8 @@ type Ring struct {
 	// The library binds the socket before a filter can be set: packets between
 	// these moments are anybody's.
 	opened, filtered time.Time
+
+	rest rest
 }
 
 // OpenRing opens a ring of so many blocks, RingBlocks where nothing speaks for
@@ -50,7 +50,7 @@ func OpenRing(device string, match Match, blocks int) (*Ring, error) {
 	packets, err := afpacket.NewTPacket(
 		afpacket.OptInterface(device), afpacket.TPacketVersion3, afpacket.SocketRaw,
 		afpacket.OptFrameSize(frameSize), afpacket.OptBlockSize(blockSize), afpacket.OptNumBlocks(blocks),
-		afpacket.OptBlockTimeout(blockTimeout), afpacket.OptPollTimeout(pollTimeout))
+		afpacket.OptBlockTimeout(blockTimeout), afpacket.OptPollTimeout(0))
 	if err != nil {
 		return nil, fmt.Errorf("open receive ring on %s: %w", device, err)
 	}
@@ -106,6 +106,19 @@ func ringMemory(packets *afpacket.TPacket, blocks int) ([]byte, error) {
 
 // Read implements Source.
 func (r *Ring) Read() ([]byte, time.Time, error) {
+	data, at, err := r.take()
+	if err == ErrIdle {
+		r.rest.sleep()
+		data, at, err = r.take()
+	}
+	if err == nil {
+		r.rest.over()
+	}
+	return data, at, err
+}
+
+// take returns the next packet that is there.
+func (r *Ring) take() ([]byte, time.Time, error) {
 	for {
 		data, info, err := r.packets.ZeroCopyReadPacketData()
 		switch {

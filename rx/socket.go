@@ -31,11 +31,11 @@ type Socket struct {
 	iov        [socketBatch]unix.Iovec
 	buf        [socketBatch][snapLen]byte
 	control    [socketBatch][stampLen]byte
+	rest       rest
 }
 
 const (
 	socketBatch = 64
-	socketPause = time.Millisecond
 	// stampLen is the size of a control message with a struct timespec.
 	stampLen = unix.SizeofCmsghdr + 16
 	// socketBuffer is what the kernel is asked for and doubles: with its own 768
@@ -126,8 +126,11 @@ func (s *Socket) Read() ([]byte, time.Time, error) {
 func (s *Socket) receive() error {
 	err := s.take()
 	if err == ErrIdle {
-		time.Sleep(socketPause)
+		s.rest.sleep()
 		err = s.take()
+	}
+	if err == nil {
+		s.rest.over()
 	}
 	return err
 }

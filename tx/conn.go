@@ -192,8 +192,11 @@ func (s *socket) address(i int, dst netip.Addr) {
 	}
 }
 
+// sendmmsg does not tell Go's scheduler of the system call, which never waits: its monitor
+// would take the sender's P for it, and look out for the next one thousands of times a
+// second, which took an eighth of a sweep's processor time (sysmon, runtime/proc.go).
 func (s *socket) sendmmsg(from, to int) (int, error) {
-	n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(s.fd),
+	n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(s.fd),
 		uintptr(unsafe.Pointer(&s.hdr[from])), uintptr(to-from), unix.MSG_DONTWAIT, 0, 0)
 	runtime.KeepAlive(s)
 	switch errno {

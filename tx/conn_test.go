@@ -74,10 +74,7 @@ func TestLinesPartFramesByLinkAndFamily(t *testing.T) {
 		}
 		return Hop{Link: 1}, true
 	}
-	f, err := NewFramer(p)
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := NewFramer(p)
 	var b Batch
 	span := plan.Span{To: p.Plan.Len()}
 	if b.fill(f, &span); span.Unreachable != 1 || b.Len() != 11 {

@@ -2,13 +2,8 @@ package tx
 
 import (
 	"encoding/binary"
-	"fmt"
-	"net"
 	"net/netip"
 	"slices"
-
-	"github.com/google/gopacket"
-	"github.com/google/gopacket/layers"
 
 	"synoptic/internal/cookie"
 	"synoptic/internal/method"
@@ -85,7 +80,7 @@ type template struct {
 }
 
 // NewFramer prepares the templates of the families the plan needs.
-func NewFramer(p Probe) (*Framer, error) {
+func NewFramer(p Probe) *Framer {
 	if p.TTL == 0 {
 		p.TTL = 64
 	}
@@ -93,71 +88,62 @@ func NewFramer(p Probe) (*Framer, error) {
 	targets := p.Plan.Targets()
 	f.mixed = len(p.Links) > 1 || targets.Has4() && targets.Has6()
 	for i, link := range p.Links {
-		var err error
 		if link.Source4.Is4() {
-			if f.links[i].v4, err = p.template(&link, link.Source4); err != nil {
-				return nil, err
-			}
+			f.links[i].v4 = p.template(&link, link.Source4)
 		}
 		if link.Source6.Is6() {
-			if f.links[i].v6, err = p.template(&link, link.Source6); err != nil {
-				return nil, err
-			}
+			f.links[i].v6 = p.template(&link, link.Source6)
 		}
 	}
-	return f, nil
+	return f
 }
 
-func (p *Probe) template(link *Link, source netip.Addr) (template, error) {
-	var stack []gopacket.SerializableLayer
+// template writes the headers of RFC 791 or 8200, and of RFC 9293.
+func (p *Probe) template(link *Link, source netip.Addr) template {
+	syn := p.Method.Flags&wire.SYN != 0
+	tcpLen, window := wire.TCPLen, uint16(1024)
+	if syn {
+		tcpLen, window = wire.TCPLen+4, 65535
+	}
 	t := template{source: source}
-	etherType, ipLen := layers.EthernetTypeIPv4, wire.IPv4Len
-	if source.Is6() {
-		etherType, ipLen = layers.EthernetTypeIPv6, wire.IPv6Len
+	etherType := uint16(wire.EtherIPv6)
+	if source.Is4() {
+		etherType = wire.EtherIPv4
 	}
+	var b []byte
 	if link.Header == wire.Ethernet {
-		t.ip = wire.EthernetLen
-		stack = append(stack, &layers.Ethernet{SrcMAC: link.MAC[:], DstMAC: make([]byte, 6), EthernetType: etherType})
+		b = append(make([]byte, 6), link.MAC[:]...)
+		b = binary.BigEndian.AppendUint16(b, etherType)
 	}
-	t.tcp = t.ip + ipLen
-
-	tcp := &layers.TCP{
-		FIN: p.Method.Flags&wire.FIN != 0, SYN: p.Method.Flags&wire.SYN != 0, RST: p.Method.Flags&wire.RST != 0,
-		PSH: p.Method.Flags&wire.PSH != 0, ACK: p.Method.Flags&wire.ACK != 0, URG: p.Method.Flags&wire.URG != 0,
-		Window: 1024,
-	}
-	if tcp.SYN {
-		tcp.Window = 65535
-		tcp.Options = []layers.TCPOption{{
-			OptionType: layers.TCPOptionKindMSS, OptionLength: 4,
-			OptionData: binary.BigEndian.AppendUint16(nil, mss),
-		}}
-	}
+	t.ip = len(b)
 	if source.Is4() {
-		stack = append(stack, &layers.IPv4{
-			Version: 4, TTL: p.TTL, Protocol: layers.IPProtocolTCP, SrcIP: source.AsSlice(), DstIP: net.IPv4zero.To4(),
-			Flags: layers.IPv4DontFragment, // atomic, so the identification may stay 0: RFC 6864 section 4.1
-		})
+		b = append(b, 4<<4|wire.IPv4Len/4, 0)
+		b = binary.BigEndian.AppendUint16(b, uint16(wire.IPv4Len+tcpLen))
+		// Not to be fragmented: atomic, so the identification may stay 0, RFC 6864
+		// section 4.1.
+		b = append(b, 0, 0, 1<<6, 0, p.TTL, wire.ProtoTCP, 0, 0)
 	} else {
-		stack = append(stack, &layers.IPv6{
-			Version: 6, HopLimit: p.TTL, NextHeader: layers.IPProtocolTCP, SrcIP: source.AsSlice(), DstIP: net.IPv6zero,
-		})
+		b = append(b, 6<<4, 0, 0, 0)
+		b = binary.BigEndian.AppendUint16(b, uint16(tcpLen))
+		b = append(b, wire.ProtoTCP, p.TTL)
 	}
-	stack = append(stack, tcp)
-
-	buf := gopacket.NewSerializeBuffer()
-	if err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true}, stack...); err != nil {
-		return t, fmt.Errorf("build probe template: %w", err)
+	b = append(b, source.AsSlice()...)
+	b = append(b, make([]byte, source.BitLen()/8)...)
+	t.tcp = len(b)
+	b = append(b, make([]byte, 12)...)
+	b = append(b, byte(tcpLen/4)<<4, p.Method.Flags)
+	b = binary.BigEndian.AppendUint16(b, window)
+	b = append(b, 0, 0, 0, 0)
+	if syn {
+		b = binary.BigEndian.AppendUint16(append(b, 2, 4), mss)
 	}
-	// The library pads Ethernet frames to 60 bytes; that is the device's task.
-	t.frame = buf.Bytes()
-	t.frame = t.frame[:t.tcp+int(t.frame[t.tcp+12]>>4)*4]
+	t.frame = b
 	if source.Is4() {
-		t.ipSum = wire.Sum(0, t.frame[t.ip:t.tcp])
+		t.ipSum = wire.Sum(0, b[t.ip:t.tcp])
 	}
-	t.tcpSum = wire.Sum(wire.ProtoTCP+uint32(len(t.frame)-t.tcp), source.AsSlice())
-	t.tcpSum = wire.Sum(t.tcpSum, t.frame[t.tcp:])
-	return t, nil
+	t.tcpSum = wire.Sum(wire.ProtoTCP+uint32(tcpLen), source.AsSlice())
+	t.tcpSum = wire.Sum(t.tcpSum, b[t.tcp:])
+	return t
 }
 
 // Template returns the frame by which probes of a family go to a hop: whole, but

@@ -55,10 +55,7 @@ func TestFramesDecodeAsProbes(t *testing.T) {
 	for _, m := range method.Table {
 		for _, link := range []wire.Link{wire.Ethernet, wire.Raw} {
 			t.Run(fmt.Sprintf("%s/link=%d", m.Name, link), func(t *testing.T) {
-				f, err := NewFramer(probe(p, m, link))
-				if err != nil {
-					t.Fatal(err)
-				}
+				f := NewFramer(probe(p, m, link))
 				buf := make([]byte, FrameCap)
 				for pos := range p.Len() {
 					for try := range 3 {
@@ -149,10 +146,7 @@ func naiveSum(parts ...[]byte) uint16 {
 func TestTargetWithoutLinkAddressHasNoFrame(t *testing.T) {
 	p := probe(newPlan(t, "80", "10.0.0.1"), method.Table[0], wire.Ethernet)
 	p.Route = func(netip.Addr) (Hop, bool) { return Hop{}, false }
-	f, err := NewFramer(p)
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := NewFramer(p)
 	if n, _, _ := f.Build(make([]byte, FrameCap), 0, 0); n != 0 {
 		t.Errorf("a frame of %d bytes", n)
 	}
@@ -161,10 +155,7 @@ func TestTargetWithoutLinkAddressHasNoFrame(t *testing.T) {
 func TestFamilyWithoutSourceHasNoFrame(t *testing.T) {
 	p := probe(newPlan(t, "80", "2001:db8::1"), method.Table[0], wire.Ethernet)
 	p.Links[0].Source6 = netip.Addr{}
-	f, err := NewFramer(p)
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := NewFramer(p)
 	if n, _, _ := f.Build(make([]byte, FrameCap), 0, 0); n != 0 {
 		t.Errorf("a frame of %d bytes", n)
 	}
@@ -172,10 +163,7 @@ func TestFamilyWithoutSourceHasNoFrame(t *testing.T) {
 
 func TestNothingAllocates(t *testing.T) {
 	for _, words := range []string{"10.0.0.0/8", "2001:db8::/64"} {
-		f, err := NewFramer(probe(newPlan(t, "80,443", words), method.ByName("maimon"), wire.Ethernet))
-		if err != nil {
-			t.Fatal(err)
-		}
+		f := NewFramer(probe(newPlan(t, "80,443", words), method.ByName("maimon"), wire.Ethernet))
 		buf := make([]byte, FrameCap)
 		var pos uint64
 		if n := testing.AllocsPerRun(1000, func() { f.Build(buf, pos, 0); pos++ }); n != 0 {
@@ -189,10 +177,7 @@ func BenchmarkFrame(b *testing.B) {
 		for family, words := range map[string]string{"ipv4": "10.0.0.0/8", "ipv6": "2001:db8::/64"} {
 			b.Run(fmt.Sprintf("method=%s/family=%s", m.Name, family), func(b *testing.B) {
 				b.ReportAllocs()
-				f, err := NewFramer(probe(newPlan(b, "80,443", words), m, wire.Ethernet))
-				if err != nil {
-					b.Fatal(err)
-				}
+				f := NewFramer(probe(newPlan(b, "80,443", words), m, wire.Ethernet))
 				buf := make([]byte, FrameCap)
 				var pos uint64
 				for b.Loop() {

@@ -13,9 +13,10 @@
 // of the rest is different (kernel.go).
 //
 // Every sender is a locked thread with its own sockets and buffers; they share
-// only pacer, bounds and the source of spans. Nothing allocates per packet, and
-// nothing is remembered of a probe: the receive side recognises answers by plan
-// and cookie alone.
+// only pacer, bounds and the source of spans. A sender keeps its P, in system calls
+// too, so a program needs a larger GOMAXPROCS than it has senders. Nothing allocates
+// per packet, and nothing is remembered of a probe: the receive side recognises
+// answers by plan and cookie alone.
 package tx
 
 import (
@@ -87,10 +88,7 @@ func (t *Transmitter) Stats() Stats { return t.counts.stats() }
 func (t *Transmitter) Run(ctx context.Context, spans Spans) error {
 	senders := make([]*sender, len(t.conns))
 	for i, conn := range t.conns {
-		framer, err := NewFramer(t.probe)
-		if err != nil {
-			return err
-		}
+		framer := NewFramer(t.probe)
 		senders[i] = &sender{framer: framer, conn: conn, pacer: t.pacer, prefixes: t.prefixes, counts: &t.counts}
 	}
 	return inThreads(ctx, len(senders), func(ctx context.Context, i int) error { return senders[i].run(ctx, spans) })

@@ -65,6 +65,7 @@ type Generator struct {
 // slot is what a goroutine runs.
 type slot struct {
 	prog   *ebpf.Program
+	attr   progRun
 	state  bpfSlot
 	lost   []uint64
 	keys   []uint32 // of its list, in the map of lists

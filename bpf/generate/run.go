@@ -6,7 +6,6 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"synoptic/internal/plan"
@@ -149,15 +148,37 @@ func (g *Generator) cell(pos uint64) (row, col uint64) {
 	return i / columns, i % columns
 }
 
-// run has the program make so many frames on pages that are as data at first. The
-// library begins again when a signal ends a run, with as many frames as before;
+// run has the program make so many frames on pages that are as data at first. When a
+// signal ends a run it begins again, with as many frames as before;
 // those that find no position left are dropped in so little time that not even a
 // storm of signals keeps a run from its end.
+//
+// Go's scheduler is not told of the system call, for the reason that tx gives for sendmmsg.
 func (g *Generator) run(slot int, data []byte, frames int) error {
-	_, err := g.slots[slot].prog.Run(&ebpf.RunOptions{
-		Data: data, Repeat: uint32(frames), Flags: live, BatchSize: uint32(min(frames, batchSize)),
-	})
-	return err
+	attr := &g.slots[slot].attr
+	*attr = progRun{
+		prog: uint32(g.slots[slot].prog.FD()), size: uint32(len(data)), data: unsafe.SliceData(data),
+		repeat: uint32(frames), flags: live, batch: uint32(min(frames, batchSize)),
+	}
+	for {
+		_, _, errno := unix.RawSyscall(unix.SYS_BPF, unix.BPF_PROG_RUN, uintptr(unsafe.Pointer(attr)), unsafe.Sizeof(*attr))
+		switch {
+		case errno == 0 || errno == unix.EINTR && frames == 1: // and it has been made
+			return nil
+		case errno != unix.EINTR:
+			return errno
+		}
+	}
+}
+
+// progRun is what BPF_PROG_RUN takes: struct test of union bpf_attr, <linux/bpf.h>.
+type progRun struct {
+	prog, _, size, _   uint32
+	data               *byte
+	_                  uint64
+	repeat, _, _, _    uint32
+	_, _               uint64
+	flags, _, batch, _ uint32
 }
 
 // end adds up what became of a run.

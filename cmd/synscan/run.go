@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"runtime"
 	"slices"
 	"time"
 
@@ -290,6 +291,8 @@ func (a *app) dial(scope *scope) (prober, *netif.Routes, error) {
 		}
 		count = uint16(ports)
 	}
+	// Senders keep their Ps, in system calls too (package tx), and the rest needs one.
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), a.opt.senders+1))
 	network, err := scan.Dial(a.signals.ctx, scan.Options{
 		Routes: routes, SourcePort: port, Ports: count, Senders: a.opt.senders, TTL: a.opt.ttl,
 		Probes: min(scope.visit, 1<<32) * uint64(scope.retries+1),

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -62,7 +61,7 @@ func (l *Link) OpenDrops() (*Drops, error) {
 // interface that is gone it is what was counted last.
 func (d *Drops) Count() (in, out uint64, err error) {
 	in, out, err = d.read()
-	if _, gone := errors.AsType[netlink.LinkNotFoundError](err); gone {
+	if errors.Is(err, unix.ENODEV) {
 		return d.in.sum, d.out.sum, nil
 	}
 	if err != nil {
@@ -81,36 +80,34 @@ const cardsLate = 2500 * time.Millisecond
 func (d *Drops) Close() error { return d.close() }
 
 func deviceDrops(index int) (*Drops, error) {
-	handle, err := open(unix.NETLINK_ROUTE)
+	kernel, err := openStatistics()
 	if err != nil {
 		return nil, err
 	}
 	read := func() (in, out uint64, err error) {
-		link, err := handle.LinkByIndex(index)
+		d, err := kernel.of(int32(index), -1)
 		if err != nil {
 			return 0, 0, fmt.Errorf("read the interface's counters: %w", err)
 		}
-		s := link.Attrs().Statistics
-		if s == nil {
-			return 0, 0, nil
-		}
+		s := &d.counters
 		in = s.RxMissedErrors + s.RxFifoErrors + s.RxOverErrors
-		if link.Type() == "veth" {
+		if d.kind == "veth" {
 			// What its ring had no room for counts here if it came from an XDP program,
 			// and at the far end whoever sent it (veth_get_stats64, veth_xmit); what the
 			// backlog had no room for counts at both. On other devices this counts what
 			// nobody wanted. On the way out it refuses what it drops, so senders know of
-			// theirs, and what is counted is others', as our own kernel's resets.
+			// theirs, and what is counted is others', as our own kernel's resets. Of
+			// another namespace the kernel tells whom it lets administer that.
 			dropped := s.RxDropped
-			if far := farEnd(handle, link.Attrs()); far != nil && far.Statistics != nil {
-				dropped = max(dropped, far.Statistics.TxDropped)
+			if far, err := kernel.of(d.peer, d.space); err == nil {
+				dropped = max(dropped, far.counters.TxDropped)
 			}
 			return in + dropped, 0, nil
 		}
 		return in, s.TxDropped + s.TxFifoErrors, nil
 	}
-	d := &Drops{read: read, close: func() error { handle.Close(); return nil }}
-	if link, err := handle.LinkByIndex(index); err == nil && link.Type() == "device" {
+	d := &Drops{read: read, close: kernel.close}
+	if it, err := kernel.of(int32(index), -1); err == nil && it.kind == "" {
 		d.late = cardsLate
 	}
 	return d, nil

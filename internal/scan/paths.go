@@ -208,10 +208,7 @@ func (n *Network) generator(o *Options) (*generate.Generator, error) {
 		return nil, generate.Unsupported("networks have rates of their own")
 	}
 	probe := n.probe(k.Plan, k.Method, cookie.NewKey(k.Seed))
-	framer, err := tx.NewFramer(probe)
-	if err != nil {
-		return nil, err
-	}
+	framer := tx.NewFramer(probe)
 	cfg := generate.Config{
 		Plan: k.Plan, Key: probe.Key, CookieInAck: k.Method.CookieInAck, SourcePort: probe.SourcePort, PortStep: probe.PortStep,
 		Device: link.Index, Slots: slots(o),

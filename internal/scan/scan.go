@@ -402,9 +402,13 @@ func (s *Scan) answered() bool { return s.answers.Len()+s.missing.Load() >= s.pr
 func (s *Scan) keepBooks(sink Sink, abort func()) error {
 	var sinkErr error
 	record := result.Record{Method: s.cfg.Method.Name}
-	var answers, hosts []ledger.Answer  // of a batch, reused
-	look := time.NewTicker(samplePause) // at the clock, where no answers come
-	defer look.Stop()
+	var answers, hosts []ledger.Answer // of a batch, reused
+	var look <-chan time.Time // at the clock, where no answers come
+	if s.cfg.Keeper != nil {
+		ticker := time.NewTicker(samplePause)
+		defer ticker.Stop()
+		look = ticker.C
+	}
 	for replies := s.receive.Replies(); ; {
 		select {
 		case batch, ok := <-replies:
@@ -436,7 +440,7 @@ func (s *Scan) keepBooks(sink Sink, abort func()) error {
 			case s.progressed <- struct{}{}:
 			default:
 			}
-		case <-look.C:
+		case <-look:
 		}
 		if s.cfg.Keeper != nil && sinkErr == nil && s.cfg.Keeper.Due() {
 			s.keep(false)
