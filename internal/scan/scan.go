@@ -403,7 +403,7 @@ func (s *Scan) keepBooks(sink Sink, abort func()) error {
 	var sinkErr error
 	record := result.Record{Method: s.cfg.Method.Name}
 	var answers, hosts []ledger.Answer // of a batch, reused
-	var look <-chan time.Time // at the clock, where no answers come
+	var look <-chan time.Time          // at the clock, where no answers come
 	if s.cfg.Keeper != nil {
 		ticker := time.NewTicker(samplePause)
 		defer ticker.Stop()
