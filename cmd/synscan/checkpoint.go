@@ -18,8 +18,9 @@ import (
 const (
 	longScan = time.Minute // scans that take longer have one in any case
 	// One is due after a two-hundredth of the expected time, within these bounds, and
-	// not before four times as long has passed as the last one took to write, nor
-	// before its size is worth it: a byte costs a processor some 3 ns.
+	// not before four times as long has passed as the last one took to write. A scan
+	// that has no rate would be faster without: there one is due when its size is worth
+	// it, of which a byte costs a processor some 3 ns.
 	mostEvery, leastEvery = 5 * time.Second, 50 * time.Millisecond
 	everyByte             = 250 * time.Nanosecond
 	assumedRate           = 1e6 // packets per second of a scan that has no rate
@@ -35,6 +36,7 @@ type saver struct {
 	plan   *recipe
 	out    sink // set before the scan begins
 	every  time.Duration
+	byByte time.Duration // everyByte, or 0 for a scan that has a rate
 	say    *console
 
 	urgent  atomic.Bool // the next snapshot is due now
@@ -83,7 +85,7 @@ func (a *app) newSaver(s *scope, plan *recipe) (*saver, error) {
 	}
 	rate := a.opt.rate
 	if rate == 0 {
-		rate = assumedRate
+		rate, v.byByte = assumedRate, everyByte
 	}
 	expected := time.Duration(min(float64(s.visit)*float64(s.retries+1)/rate, 1e9) * float64(time.Second))
 	v.every = min(max(expected/200, leastEvery), mostEvery)
@@ -92,9 +94,13 @@ func (a *app) newSaver(s *scope, plan *recipe) (*saver, error) {
 		v.every = mostEvery // one that is only kept costs memory twice
 	}
 	v.pause.Store(int64(v.every))
-	err := checkpoint.Usable(v.path)
-	if v.file = a.held; err == nil && v.file == nil {
+	// First of all, for another scan may be writing it.
+	var err error
+	if v.file = a.held; v.file == nil {
 		v.file, err = checkpoint.Hold(v.path)
+	}
+	if err == nil {
+		err = checkpoint.Usable(v.path)
 	}
 	if err == nil && !v.chosen && a.resumed == nil {
 		err = checkReplaced(v.path)
@@ -173,7 +179,7 @@ func (v *saver) write() {
 	}
 	v.failed, v.written, v.there = err, err == nil, v.there || err == nil
 	size := len(s.state.Answers) + len(s.state.Hosts) + len(report) + len(v.plan.targets)
-	v.pause.Store(int64(max(v.every, 4*time.Since(began), min(everyByte*time.Duration(size), mostEvery))))
+	v.pause.Store(int64(max(v.every, 4*time.Since(began), min(v.byByte*time.Duration(size), mostEvery))))
 }
 
 // hurry makes the next snapshot come, and be written, at once: the scan is being
