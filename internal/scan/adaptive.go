@@ -41,9 +41,9 @@ const (
 //	searching   no limit is seen      grow
 //	            it is not clear       send at the rate, a little above P or below
 //	                                  it, at which the canaries tell most
-//	holding     P is known            0.94 P for holdTime; then it is forgotten that
+//	holding     P is known            0.93 P for holdTime; then it is forgotten that
 //	                                  the path does not carry more, and searched
-//	resting     P is known roughly,   0.94 P for a while, then search again
+//	resting     P is known roughly,   0.93 P for a while, then search again
 //	            and much was lost
 //
 // What is sent above P is lost, so each such time is told as soon as P is known, and
