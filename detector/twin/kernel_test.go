@@ -230,6 +230,26 @@ func TestKernelAgrees(t *testing.T) {
 	}
 }
 
+// The line is crossed by the port that crosses it, however few there are.
+func TestKernelAgreesOnTheFirstPorts(t *testing.T) {
+	for n := range uint16(4) {
+		rules := defaults()
+		for _, line := range []*watch.Line{&rules.Window, &rules.Gap} {
+			line.Threshold, line.Reaches = uint32(line.Low)*uint32(n+1), true
+		}
+		p := newPair(t, watch.Config{}, rules)
+		for port := range n + 1 {
+			p.now++
+			if err := p.run(low(100+port).frame(), watch.Unknown); err != nil {
+				t.Fatal(err)
+			}
+			if port == n && len(p.seen[0]) != 1 {
+				t.Errorf("a line at %d ports: %d snapshots after so many", n+1, len(p.seen[0]))
+			}
+		}
+	}
+}
+
 // FuzzKernel shows both a sequence of frames: each begins with a byte for what
 // the world knows of it, three for the time since the one before, in units of
 // 10 microseconds, and two for its length. Both remember what was before.
