@@ -310,7 +310,9 @@ func TestAttach(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer other.Close()
-		do(t, h.Namespace, func() error { _, err := other.Attach("eth0", watch.Native); return err })
+		var first *watch.Attachment // held: what is garbage is detached
+		do(t, h.Namespace, func() (err error) { first, err = other.Attach("eth0", watch.Native); return err })
+		defer first.Close()
 		for _, mode := range []watch.Mode{watch.Native, watch.Generic} {
 			if _, err := attach("eth0", mode); !errors.Is(err, watch.ErrOccupied) {
 				t.Errorf("mode %s: %v, want ErrOccupied", mode, err)

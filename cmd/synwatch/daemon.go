@@ -108,6 +108,14 @@ func (a *app) runDaemon(ctx context.Context, cancel func(), d *daemon, outputs s
 		return exitUsage, err
 	}
 	defer d.notify.close()
+	// What comes before the detector is at work is done then; who sees our socket may
+	// signal. The opening of a capture may take for ever, as of a pipe, and is better
+	// interrupted.
+	d.signals = make(chan os.Signal, 8)
+	if opt.live() {
+		signal.Notify(d.signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+		defer signal.Stop(d.signals)
+	}
 	var listener net.Listener
 	var socket *net.UnixListener
 	if opt.live() && opt.metrics != "" {
@@ -121,13 +129,6 @@ func (a *app) runDaemon(ctx context.Context, cancel func(), d *daemon, outputs s
 			return exitUsage, err
 		}
 		defer socket.Close()
-	}
-	// What comes before the detector is at work is done then. The opening of a
-	// capture may take for ever, as of a pipe, and is better interrupted.
-	d.signals = make(chan os.Signal, 8)
-	if opt.live() {
-		signal.Notify(d.signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-		defer signal.Stop(d.signals)
 	}
 	if d.detector, err = a.engine.Start(&Config{
 		Interfaces: opt.interfaces, Capture: opt.capture, XDPMode: opt.mode, Gateway: opt.gateway, Memory: opt.memory, Rules: opt.rules,
