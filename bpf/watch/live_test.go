@@ -50,10 +50,14 @@ func onLoopback(t *testing.T, cfg watch.Config) (*lab.Namespace, *watch.Watch) {
 			return err
 		}
 		a, err := w.Attach("lo", watch.Auto)
-		if err == nil && a.Mode != watch.Generic {
-			err = fmt.Errorf("mode %s on lo", a.Mode)
+		if err != nil {
+			return err
 		}
-		return err
+		t.Cleanup(func() { a.Close() }) // until then it is held: what is garbage is detached
+		if a.Mode != watch.Generic {
+			return fmt.Errorf("mode %s on lo", a.Mode)
+		}
+		return nil
 	})
 	return ns, w
 }
