@@ -1,10 +1,14 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
+	"synoptic/internal/checkpoint"
 	"synoptic/internal/scan"
 )
 
@@ -16,5 +20,32 @@ func TestNoCheckpointIsWrittenAfterTheEnd(t *testing.T) {
 	v.write() // as Keep has begun it
 	if _, err := os.Stat(v.path); err == nil {
 		t.Error("there is a checkpoint of a scan that is done")
+	}
+}
+
+// Of a file that another scan has, that is said, and not what would come of a trial
+// beside it: that scan may be writing at the time.
+func TestTheFileOfAnotherScanIsNotTried(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "scan")
+	other, err := checkpoint.Hold(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if err := other.Write(save{recipe: &recipe{}, State: &scan.State{}}); err != nil {
+		t.Fatal(err)
+	}
+	next, err := os.Create(path + ".unfinished") // as a write does, for its time
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer next.Close()
+	if err := unix.Flock(int(next.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	a := &app{opt: options{checkpoint: path}}
+	_, err = a.newSaver(&scope{}, &recipe{})
+	if want := "use checkpoint " + path + ": another scan is writing it: wait for its end"; !errors.Is(err, checkpoint.ErrBusy) || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
 	}
 }
