@@ -74,6 +74,14 @@ type Judging interface {
 	Judged() (badCookie, duplicate uint64, err error)
 }
 
+// Hurried is a Source whose Read need not wait to find what has arrived.
+type Hurried interface {
+	Source
+	// Hurry ends the wait of Read, and all to come. It is called once, and is safe
+	// beside Read.
+	Hurry()
+}
+
 // Receiver reads sources and yields the replies in them.
 type Receiver struct {
 	inputs   []Input
@@ -169,6 +177,9 @@ func (r *Receiver) read(ctx context.Context, in Input, seen *atomic.Int64) error
 	judge := in.Class.Classify
 	if _, ok := in.Source.(Judging); ok {
 		judge = in.Class.Recorded
+	}
+	if hurried, ok := in.Source.(Hurried); ok {
+		defer context.AfterFunc(ctx, hurried.Hurry)()
 	}
 	batch := <-r.free
 	ended := ctx.Done()

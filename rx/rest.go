@@ -8,7 +8,10 @@ import "time"
 // second at worst, for the next one. A source that has been empty for a while sleeps
 // longer, twice as long each time, so that nothing waits for much longer than there
 // had been nothing.
-type rest struct{ next time.Duration }
+type rest struct {
+	next    time.Duration
+	hurried chan struct{} // closed: there is no more waiting; nil: there always is
+}
 
 const (
 	leastRest = time.Millisecond
@@ -17,7 +20,12 @@ const (
 
 func (r *rest) sleep() {
 	r.next = max(r.next, leastRest)
-	time.Sleep(r.next)
+	timer := time.NewTimer(r.next)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-r.hurried:
+	}
 	r.next = min(2*r.next, mostRest)
 }
 

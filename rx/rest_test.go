@@ -1,6 +1,7 @@
 package rx
 
 import (
+	"context"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -27,3 +28,32 @@ func TestARestGrowsWhileThereIsNothing(t *testing.T) {
 		}
 	})
 }
+
+// At the end nobody waits for a source in which everything that has arrived is there.
+func TestASourceIsHurriedAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := &resting{rest: rest{next: mostRest, hurried: make(chan struct{})}}
+		ctx, cancel := context.WithTimeout(t.Context(), mostRest/2)
+		defer cancel()
+		begin := time.Now()
+		r := New(Input{Source: source, Class: &Classifier{}})
+		if err := r.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(begin); took != mostRest/2 {
+			t.Errorf("it took %v, and the context ended after %v", took, mostRest/2)
+		}
+	})
+}
+
+// resting is a source in which there is nothing.
+type resting struct{ rest rest }
+
+func (s *resting) Read() ([]byte, time.Time, error) {
+	s.rest.sleep()
+	return nil, time.Time{}, ErrIdle
+}
+
+func (s *resting) Hurry()                 { close(s.rest.hurried) }
+func (s *resting) Drops() (uint64, error) { return 0, nil }
+func (s *resting) Close() error           { return nil }

@@ -72,7 +72,7 @@ func openSocket(ifindex int, name string, filter []bpf.Instruction) (*Socket, er
 	if err != nil {
 		return nil, err
 	}
-	s := &Socket{fd: fd, name: name}
+	s := &Socket{fd: fd, name: name, rest: rest{hurried: make(chan struct{})}}
 	for i := range s.hdr {
 		s.iov[i] = unix.Iovec{Base: &s.buf[i][0], Len: snapLen}
 		s.hdr[i].hdr.Iov, s.hdr[i].hdr.Iovlen = &s.iov[i], 1
@@ -163,6 +163,9 @@ func (s *Socket) arrival(i int) time.Time {
 	stamp := control[unix.SizeofCmsghdr:]
 	return time.Unix(int64(binary.NativeEndian.Uint64(stamp)), int64(binary.NativeEndian.Uint64(stamp[8:])))
 }
+
+// Hurry implements Hurried: what has arrived is there at once.
+func (s *Socket) Hurry() { close(s.rest.hurried) }
 
 // Drops implements Source.
 func (s *Socket) Drops() (uint64, error) {

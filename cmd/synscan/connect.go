@@ -53,6 +53,8 @@ func (a *app) open(scope *scope) (prober, *netif.Routes, error) {
 	if a.opt.autoSenders {
 		senders = runtime.GOMAXPROCS(0) // which take most answers themselves
 	}
+	// They keep their Ps, in connect(2) too, and the rest needs one.
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), senders+1))
 	if err := path.Own(); err != nil {
 		return nil, nil, err
 	}

@@ -16,6 +16,9 @@
 // recvmsg(2) find a closed port. Nothing allocates per probe. A connection that
 // is not answered is given up only when its slot is needed, so the system sends
 // its SYN again after 1, 3 and 7 s, if the scan lasts that long.
+//
+// A sender is a locked thread and keeps its P, in connect(2) too, so a program
+// needs a larger GOMAXPROCS than it has senders.
 package connect
 
 import (

@@ -231,10 +231,11 @@ func (l *lane) start(i int32, a attempt) (shortageOf unix.Errno, err error) {
 	if six := !a.target.Addr().Is4(); s.fd < 0 || s.six != six {
 		err = l.open(i, six)
 	}
-	if err == nil {
-		err = l.dialer.connect(s.fd, a.target)
-	}
 	errno := errnoOf(err)
+	if err == nil {
+		errno = l.dialer.connect(s.fd, a.target)
+		err = errno
+	}
 	if shortage(errno) {
 		return errno, nil
 	}
@@ -298,7 +299,7 @@ func (l *lane) take(events []unix.EpollEvent) error {
 // it.
 func (l *lane) ask(i int32) error {
 	s := &l.slots.all[i]
-	errno := errnoOf(l.dialer.connect(s.fd, s.target))
+	errno := l.dialer.connect(s.fd, s.target)
 	if errno == 0 && l.dialer.withItself(s.fd, s.target) {
 		if l.repeat(s) {
 			return nil

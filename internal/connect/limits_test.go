@@ -225,7 +225,7 @@ func TestOpenPortsLeaveNothingBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	var d dialer
-	for to := netip.AddrPortFrom(h.Addr4, 1); d.connect(late, to) != nil; {
+	for to := netip.AddrPortFrom(h.Addr4, 1); d.connect(late, to) != 0; {
 		time.Sleep(time.Millisecond)
 	}
 	unix.Close(late)

@@ -17,6 +17,7 @@ const (
 	batchLen  = 256
 	batchTime = 4 * time.Millisecond
 	seenLag   = 250 * time.Millisecond
+	busyRest  = time.Millisecond // of a receiver, while its sender takes the answers
 )
 
 // receivers is the half that waits for answers, one receiver for each lane. It
@@ -75,6 +76,10 @@ func (l *lane) receive(ctx context.Context) error {
 	var events [eventsLen]unix.EpollEvent
 	pending := false // there is something in the batch
 	for {
+		// To be woken for what the sender is about to see costs more than it.
+		for ctx.Err() == nil && l.busy() {
+			time.Sleep(busyRest)
+		}
 		ended, wait := ctx.Err() != nil, -1
 		switch {
 		case ended:
@@ -96,6 +101,16 @@ func (l *lane) receive(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// busy reports whether the sender is in the middle of a span, and so takes the
+// answers itself.
+func (l *lane) busy() bool {
+	if !l.mu.TryLock() {
+		return true
+	}
+	l.mu.Unlock()
+	return false
 }
 
 func (l *lane) receiveEvents(events []unix.EpollEvent) (pending bool, err error) {

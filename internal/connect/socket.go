@@ -105,26 +105,32 @@ func sockaddr(ap netip.AddrPort) unix.Sockaddr {
 
 // dialer calls connect(2) and getsockname(2) without allocating.
 type dialer struct {
-	four unix.SockaddrInet4
-	six  unix.SockaddrInet6
+	four unix.RawSockaddrInet4
+	six  unix.RawSockaddrInet6
 
 	name    [unix.SizeofSockaddrInet6]byte
 	nameLen uint32
 }
 
-// connect starts a connection, or tells how a started one went: nil when it is
+// connect starts a connection, or tells how a started one went: 0 when it is
 // open, EALREADY while it is on its way, or an error, and then the socket is
-// disconnected (__inet_stream_connect, net/ipv4/af_inet.c).
-func (d *dialer) connect(fd int, to netip.AddrPort) error {
+// disconnected (__inet_stream_connect, net/ipv4/af_inet.c). Go's scheduler is not
+// told of the system call, which never waits: its monitor would take the sender's P
+// for it (see sendmmsg in package tx).
+func (d *dialer) connect(fd int, to netip.AddrPort) unix.Errno {
 	if to.Addr().IsUnspecified() {
 		return unix.ENETUNREACH // and not this machine, which is what connect(2) makes of it
 	}
+	port := to.Port()<<8 | to.Port()>>8 // in network byte order
+	name, size := unsafe.Pointer(&d.four), uintptr(unix.SizeofSockaddrInet4)
 	if to.Addr().Is4() {
-		d.four.Port, d.four.Addr = int(to.Port()), to.Addr().As4()
-		return unix.Connect(fd, &d.four)
+		d.four = unix.RawSockaddrInet4{Family: unix.AF_INET, Port: port, Addr: to.Addr().As4()}
+	} else {
+		d.six = unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: port, Addr: to.Addr().As16()}
+		name, size = unsafe.Pointer(&d.six), unix.SizeofSockaddrInet6
 	}
-	d.six.Port, d.six.Addr = int(to.Port()), to.Addr().As16()
-	return unix.Connect(fd, &d.six)
+	_, _, errno := unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(name), size)
+	return errno
 }
 
 func errnoOf(err error) unix.Errno {

@@ -44,6 +44,8 @@ func (s *Scan) concludeSilence(sink Sink) error {
 		Time: time.Now(), State: s.cfg.Method.Silence, Reason: result.NoResponse, Method: s.cfg.Method.Name,
 	}
 	switch {
+	case !s.cfg.Method.SilentWhenOpen() && s.answers.Len() == s.probed():
+		return nil // no endpoint is silent, which long lists of ports need not be walked for
 	case s.cfg.Method.SilentWhenOpen(), s.cfg.Silence == SilenceOfLiving:
 		return s.silentPortsOfLivingHosts(sink, &record)
 	case s.cfg.Silence == NoSilence:
