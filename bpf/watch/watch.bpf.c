@@ -269,7 +269,7 @@ __noinline int enter(const struct sighting *seen, struct desk *desk)
 		return 0;
 	/* In this order: reading the clock waits for what was to be fetched before. */
 	now = replay ? replay_now : bpf_ktime_get_ns();
-	fetch(set);
+	fetch(set, at);
 	placed = in_packets || (kind != KIND_SYN_ACK && !(kind == KIND_UDP && r->udp == UDP_COUNT));
 
 	bpf_spin_lock(&set->lock);
@@ -284,6 +284,7 @@ __noinline int enter(const struct sighting *seen, struct desk *desk)
 		way = least_suspicious(set, now, r->horizon, nowhere);
 		if (way >= WAYS) /* never */
 			way = 0;
+		likely_next[at & (NEXT - 1)] = way + 1;
 		touched = set->touched[way];
 		if (touched && now > touched && now - touched > r->horizon)
 			count->evicted_idle++;
