@@ -74,7 +74,9 @@ func BenchmarkWatch(b *testing.B) {
 			func(x, y *Counters) bool { return y.Probes > x.Probes && y.Repeats == 0 && y.Sources == 1 }},
 		{"new_source", func() [][]byte { return many(300_000, func(i int) []byte { return probe(source(i), 80) }) },
 			func(x, y *Counters) bool {
-				return y.Sources > x.Sources && y.EvictedIdle+y.EvictedLive-x.EvictedIdle-x.EvictedLive == y.Sources-x.Sources
+				// A few sets get no more sources than they have places for.
+				n := y.Sources - x.Sources
+				return n > 0 && n >= (y.Probes-x.Probes)*95/100 && y.EvictedIdle+y.EvictedLive-x.EvictedIdle-x.EvictedLive == n
 			}},
 		{"rst", func() [][]byte {
 			return [][]byte{segment{src: at("11.0.0.1", 1), dst: at("10.0.0.1", 2), flags: rst | ack}.bytes()}
@@ -89,11 +91,14 @@ func BenchmarkWatch(b *testing.B) {
 			}
 			defer stats.Close() // at the latest
 			frames := c.frames()
+			next := map[*ebpf.Program]int{} // frame; a turn goes on where the last one ended
 			run := func(p *ebpf.Program, n int) time.Duration {
 				before, _ := p.Stats()
 				opts := ebpf.RunOptions{}
+				first := next[p]
+				next[p] += n
 				for i := range n {
-					opts.Data = frames[i%len(frames)]
+					opts.Data = frames[(first+i)%len(frames)]
 					if _, err := p.Run(&opts); err != nil {
 						b.Fatal(err)
 					}

@@ -139,6 +139,13 @@ struct {
 #define FLOWS (1 << 16)
 static __u64 flows[FLOWS];
 
+/* The way behind the one that a set's latest new source got: the next is likely to get it,
+ * for a flood, which is of sources that send once, goes around. Only to fetch it
+ * early, so sets may share one.
+ */
+#define NEXT (1 << 16)
+static __u8 likely_next[NEXT];
+
 struct counters {
 	__u64 not_ip, malformed, too_deep, filtered;
 	__u64 tcp[64]; /* by flags byte without ECE and CWR */

@@ -38,13 +38,18 @@ static __always_inline __u32 set_of(const __u64 *addr)
 	return (hash >> 32) * sets >> 32;
 }
 
-/* Makes the processor fetch what finding and choosing need, all at once. A lock
- * is a barrier: behind it they would wait again for what could come with it.
+/* Makes the processor fetch what finding and choosing need, and what a new source writes
+ * if it gets the way that it is likely to get, all at once. A lock is a barrier: behind
+ * it they would wait again for what could come with it.
  */
-static __always_inline void fetch(const struct set *set)
+static __always_inline void fetch(const struct set *set, __u32 at)
 {
+	const struct source *s = &set->way[likely_next[at & (NEXT - 1)] & (WAYS - 1)];
+
 	for (__u32 i = offsetof(struct set, heat); i < offsetof(struct set, way); i += 64)
 		*(volatile __u8 *)((void *)set + i);
+	for (__u32 i = 0; i < offsetof(struct source, time); i += 64)
+		*(volatile __u8 *)((void *)s + i);
 }
 
 /* The way that has a source, or nowhere, which is WAYS but a number that the

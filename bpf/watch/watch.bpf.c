@@ -225,15 +225,15 @@ struct sighting {
 	struct packet packet;
 	__u64 addr[2]; /* of the source, masked */
 	__u32 kind;
-	__u32 ifindex;
 	__u8 is_probe;
 	__u8 in_packets; /* it counts for a policy over packets */
 	__u8 half;       /* of rules[], by which it is judged to the end */
-	__u8 pad[5];
+	__u8 pad;
 };
 
-/* Enters a packet into the table and tells user space if its source has become
- * interesting. A function of its own for the verifier's sake.
+/* Enters a packet into the table. Returns 1 if its source has become
+ * interesting: then desk->event is to be told, but for the interface. A function of its
+ * own for the verifier's sake.
  */
 __noinline int enter(const struct sighting *seen, struct desk *desk)
 {
@@ -267,8 +267,9 @@ __noinline int enter(const struct sighting *seen, struct desk *desk)
 		rings = bpf_map_lookup_elem(&packets, &at);
 	if (!set || (over_packets && !rings))
 		return 0;
-	fetch(set);
+	/* In this order: reading the clock waits for what was to be fetched before. */
 	now = replay ? replay_now : bpf_ktime_get_ns();
+	fetch(set, at);
 	placed = in_packets || (kind != KIND_SYN_ACK && !(kind == KIND_UDP && r->udp == UDP_COUNT));
 
 	bpf_spin_lock(&set->lock);
@@ -283,6 +284,7 @@ __noinline int enter(const struct sighting *seen, struct desk *desk)
 		way = least_suspicious(set, now, r->horizon, nowhere);
 		if (way >= WAYS) /* never */
 			way = 0;
+		likely_next[at & (NEXT - 1)] = way + 1;
 		touched = set->touched[way];
 		if (touched && now > touched && now - touched > r->horizon)
 			count->evicted_idle++;
@@ -349,14 +351,9 @@ __noinline int enter(const struct sighting *seen, struct desk *desk)
 	__builtin_memcpy(ev->from, p->saddr, 16);
 	__builtin_memcpy(ev->to, p->daddr, 16);
 	ev->ref = at * WAYS + way;
-	ev->ifindex = seen->ifindex;
 	ev->sport = p->sport;
 	ev->probed = is_probe;
-	if (bpf_ringbuf_output(&events, ev, sizeof(*ev), 0))
-		count->lost_events++;
-	else
-		count->events++;
-	return 0;
+	return 1;
 }
 
 /* Notes that a source has completed a handshake, if it is in the table. */
@@ -455,13 +452,18 @@ static __always_inline void look(void *ctx, void *data, void *end, const bool xd
 			count->ignored++;
 		return;
 	}
-	__builtin_memset(seen.pad, 0, sizeof(seen.pad));
+	seen.pad = 0;
 	seen.kind = frame == FRAME_UDP ? KIND_UDP : frame == FRAME_TINY ? KIND_TINY : kind_of(p);
-	seen.ifindex = xdp ? ((struct xdp_md *)ctx)->ingress_ifindex : ((struct __sk_buff *)ctx)->ingress_ifindex;
 	seen.is_probe = is_probe;
 	seen.in_packets = in_packets;
 	seen.half = half;
-	enter(&seen, desk);
+	if (!enter(&seen, desk))
+		return;
+	desk->event.ifindex = xdp ? ((struct xdp_md *)ctx)->ingress_ifindex : ((struct __sk_buff *)ctx)->ingress_ifindex;
+	if (bpf_ringbuf_output(&events, &desk->event, sizeof(desk->event), 0))
+		count->lost_events++;
+	else
+		count->events++;
 }
 
 /* frags: headers are all we read, and frames may be larger than a page. */

@@ -156,7 +156,7 @@ func SetsFor(cfg Config) (uint32, error) {
 	if cfg.Memory < MinMemory || cfg.Memory > MaxMemory {
 		return 0, ErrMemory
 	}
-	const fixed = 1<<20 + flows*8 // ring and flows
+	const fixed = 1<<20 + flows*8 + likelyNext // ring, flows and what is likely next
 	size := uint64(unsafe.Sizeof(bpfSet{}))
 	if cfg.Packets {
 		size += uint64(unsafe.Sizeof(bpfPacketSet{}))
@@ -167,6 +167,8 @@ func SetsFor(cfg Config) (uint32, error) {
 const (
 	ways  = len(bpfSet{}.Way)
 	flows = 1 << 16 // FLOWS in maps.bpf.h
+
+	likelyNext = 1 << 16 // NEXT there, of bytes
 
 	activeCount = 2 // ACTIVE_COUNT there
 )
