@@ -84,6 +84,8 @@ func (l *lane) receive(ctx context.Context) error {
 		switch {
 		case ended:
 			wait = 0
+			var number [8]byte
+			unix.Read(l.wake, number[:]) // here alone: a sender that looks takes no waking away
 		case pending:
 			wait = int(batchTime.Milliseconds())
 		}
