@@ -139,9 +139,9 @@ struct {
 #define FLOWS (1 << 16)
 static __u64 flows[FLOWS];
 
-/* The way behind the one that a set's latest new source got: the next is likely to get it,
- * for a flood, which is of sources that send once, goes around. Only to fetch it
- * early, so sets may share one.
+/* The way behind the one that a set's latest new source got: the next is likely to
+ * get it, for a flood, which is of sources that send once, goes around. Only to
+ * fetch it early, so sets may share one.
  */
 #define NEXT (1 << 16)
 static __u8 likely_next[NEXT];

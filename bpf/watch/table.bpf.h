@@ -38,9 +38,9 @@ static __always_inline __u32 set_of(const __u64 *addr)
 	return (hash >> 32) * sets >> 32;
 }
 
-/* Makes the processor fetch what finding and choosing need, and what a new source writes
- * if it gets the way that it is likely to get, all at once. A lock is a barrier: behind
- * it they would wait again for what could come with it.
+/* Makes the processor fetch what finding and choosing need, and what a new source
+ * writes if it gets the way that it is likely to get, all at once. A lock is a
+ * barrier: behind it they would wait again for what could come with it.
  */
 static __always_inline void fetch(const struct set *set, __u32 at)
 {
