@@ -48,29 +48,30 @@ func sweepWorks(t *testing.T, s scale) (works []report.Work) {
 		}, append(peers, contender{program: "nmap", cannot: tooSlow}, contender{program: "hping3", cannot: oneHost},
 			bareLoop(l, sendmmsg, senders, s.sweep), bareLoop(l, liveFrames, senders, s.sweep))))
 
-		truth = openIn(t, l, s.larger)
+		larger := s.larger[senders-1]
+		truth = openIn(t, l, larger)
 		works = append(works, takeTurns(t, s.rounds, report.Work{
 			Name: fmt.Sprintf("large-sweep/senders=%d", senders), Section: "Sweep", Truth: len(truth),
-			Text: fmt.Sprintf("The same of %s, which gives the kernel path time to run; sending threads: %d.", s.larger, senders),
+			Text: fmt.Sprintf("The same of %s, which gives the kernel path time to run; sending threads: %d.", larger, senders),
 		}, []contender{
-			s.sweeper(l, kernelPath, liveFrames, synscan("kernel"), senders, s.larger, truth),
-			s.sweeper(l, "zmap", "", zmap, senders, s.larger, truth),
-			bareLoop(l, liveFrames, senders, s.larger),
+			s.sweeper(l, kernelPath, liveFrames, synscan("kernel"), senders, larger, truth),
+			s.sweeper(l, "zmap", "", zmap, senders, larger, truth),
+			bareLoop(l, liveFrames, senders, larger),
 		}))
 	}
 
 	cfg := respond.DefaultConfig()
 	cfg.Open, cfg.Closed = respond.Fraction(1, 16), respond.Fraction(15, 16)
 	l := lab.New(t, lab.Config{Respond: &cfg})
-	truth := openIn(t, l, s.sweep)
+	truth := openIn(t, l, s.answering)
 	works = append(works, takeTurns(t, s.rounds, report.Work{
 		Name: "sweep/all-answer", Section: "Sweep", Truth: len(truth),
-		Text: fmt.Sprintf("One port of %s, all of which answer: 1/16 have it open, the rest closed; one sending thread.", s.sweep),
+		Text: fmt.Sprintf("One port of %s, all of which answer: 1/16 have it open, the rest closed; one sending thread.", s.answering),
 	}, []contender{
-		s.sweeper(l, packetPath, "", synscan("packet"), 1, s.sweep, truth),
-		s.sweeper(l, kernelPath, "", synscan("kernel"), 1, s.sweep, truth),
-		s.sweeper(l, "zmap", "", zmap, 1, s.sweep, truth),
-		s.sweeper(l, "masscan", "", masscan, 1, s.sweep, truth),
+		s.sweeper(l, packetPath, "", synscan("packet"), 1, s.answering, truth),
+		s.sweeper(l, kernelPath, "", synscan("kernel"), 1, s.answering, truth),
+		s.sweeper(l, "zmap", "", zmap, 1, s.answering, truth),
+		s.sweeper(l, "masscan", "", masscan, 1, s.answering, truth),
 	}))
 
 	l = lab.New(t, lab.Config{})
