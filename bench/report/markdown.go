@@ -27,7 +27,7 @@ func (c *Comparison) Report() ([]byte, error) {
 		fmt.Fprintf(&b, "%s %s", program, c.Versions[program])
 	}
 	b.WriteString("\n\nA figure is the median of the rounds, with the least and the greatest in brackets. In a round each program works once, in turn, in another order each time; " +
-		"a ratio is the median of the rounds' ratios. Absolute figures move with the machine, ratios hardly.\n\n")
+		"a ratio is the median of the rounds' ratios. Figures move with the machine; ratios do too, where a system call or a cold cache costs more, so hold together only what is of one report.\n\n")
 
 	b.WriteString("## Claims\n\n" + summary(verdicts))
 	section := ""
