@@ -19,10 +19,10 @@ const (
 	longScan = time.Minute // scans that take longer have one in any case
 	// One is due after a two-hundredth of the expected time, within these bounds, and
 	// not before four times as long has passed as the last one took to write. A scan
-	// that has no rate would be faster without: there one is due when its size is worth
-	// it, of which a byte costs a processor some 3 ns.
+	// that has no rate would be faster without: there one is due when it is worth what
+	// it takes of the processors, which is some milliseconds, and 3 ns for a byte.
 	mostEvery, leastEvery = 5 * time.Second, 50 * time.Millisecond
-	everyByte             = 250 * time.Nanosecond
+	freeEvery, everyByte  = time.Second, 250 * time.Nanosecond
 	assumedRate           = 1e6 // packets per second of a scan that has no rate
 )
 
@@ -84,11 +84,12 @@ func (a *app) newSaver(s *scope, plan *recipe) (*saver, error) {
 		v.path = checkpointName(a.opt)
 	}
 	rate := a.opt.rate
+	least := leastEvery
 	if rate == 0 {
-		rate, v.byByte = assumedRate, everyByte
+		rate, least, v.byByte = assumedRate, freeEvery, everyByte
 	}
 	expected := time.Duration(min(float64(s.visit)*float64(s.retries+1)/rate, 1e9) * float64(time.Second))
-	v.every = min(max(expected/200, leastEvery), mostEvery)
+	v.every = min(max(expected/200, least), mostEvery)
 	v.writes.Store(!v.chosen || expected > longScan || a.resumed != nil)
 	if !v.writes.Load() {
 		v.every = mostEvery // one that is only kept costs memory twice
