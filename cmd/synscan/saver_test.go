@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -47,5 +48,31 @@ func TestTheFileOfAnotherScanIsNotTried(t *testing.T) {
 	_, err = a.newSaver(&scope{}, &recipe{})
 	if want := "use checkpoint " + path + ": another scan is writing it: wait for its end"; !errors.Is(err, checkpoint.ErrBusy) || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
+	}
+}
+
+// A scan that has no rate is not held up by checkpoints; one that has loses little
+// when it is killed.
+func TestHowOftenAScanSavesItself(t *testing.T) {
+	for _, tc := range []struct {
+		rate   float64
+		visit  uint64
+		every  time.Duration
+		byByte time.Duration
+	}{
+		{0, 1 << 24, time.Second, everyByte},
+		{0, 1 << 32, mostEvery, everyByte},
+		{1e6, 1 << 20, leastEvery, 0},
+		{1e6, 100e6, 500 * time.Millisecond, 0},
+	} {
+		a := &app{opt: options{checkpoint: filepath.Join(t.TempDir(), "scan"), rate: tc.rate}}
+		v, err := a.newSaver(&scope{visit: tc.visit}, &recipe{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.file.Close()
+		if v.every != tc.every || v.byByte != tc.byByte {
+			t.Errorf("rate %v, %d positions: every %v and %v a byte, want %v and %v", tc.rate, tc.visit, v.every, v.byByte, tc.every, tc.byByte)
+		}
 	}
 }
