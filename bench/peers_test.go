@@ -137,7 +137,7 @@ func measureAt(t testing.TB, l *lab.Lab, far seen, hangs bool, name string, args
 
 	// The count of probes over time gives the rate of sending, however long a
 	// program starts up and cools down.
-	const every, hung = 10 * time.Millisecond, 5 * time.Second
+	const every, hung = 10 * time.Millisecond, 3 * time.Second
 	var first, last time.Time
 	var count uint64
 	var peak int64

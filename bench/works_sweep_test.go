@@ -48,15 +48,14 @@ func sweepWorks(t *testing.T, s scale) (works []report.Work) {
 		}, append(peers, contender{program: "nmap", cannot: tooSlow}, contender{program: "hping3", cannot: oneHost},
 			bareLoop(l, sendmmsg, senders, s.sweep), bareLoop(l, liveFrames, senders, s.sweep))))
 
-		larger := s.larger[senders-1]
-		truth = openIn(t, l, larger)
+		truth = openIn(t, l, s.larger)
 		works = append(works, takeTurns(t, s.rounds, report.Work{
 			Name: fmt.Sprintf("large-sweep/senders=%d", senders), Section: "Sweep", Truth: len(truth),
-			Text: fmt.Sprintf("The same of %s, which gives the kernel path time to run; sending threads: %d.", larger, senders),
+			Text: fmt.Sprintf("The same of %s, which gives the kernel path time to run; sending threads: %d.", s.larger, senders),
 		}, []contender{
-			s.sweeper(l, kernelPath, liveFrames, synscan("kernel"), senders, larger, truth),
-			s.sweeper(l, "zmap", "", zmap, senders, larger, truth),
-			bareLoop(l, liveFrames, senders, larger),
+			s.sweeper(l, kernelPath, liveFrames, synscan("kernel"), senders, s.larger, truth),
+			s.sweeper(l, "zmap", "", zmap, senders, s.larger, truth),
+			bareLoop(l, liveFrames, senders, s.larger),
 		}))
 	}
 

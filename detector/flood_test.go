@@ -42,6 +42,7 @@ func TestAFloodHidesNobody(t *testing.T) {
 	}{{detector.Scanlogd, 10, 7}, {detector.Sophos, 40, 8}} {
 		for _, rate := range []uint64{100_000, 1_000_000} {
 			t.Run(fmt.Sprintf("policy=%s/forged=%d", scan.policy, rate), func(t *testing.T) {
+				t.Parallel() // each has a program of its own, and a clock
 				var delays []time.Duration
 				for n := range runs {
 					rng := rand.New(rand.NewPCG(seed(t)+uint64(n), rate))
