@@ -59,7 +59,7 @@ bench-diff: ## benchstat of OLD (the baseline) and NEW (the last make bench)
 
 compare: ## us and the peers at the same work in turn; writes bench/REPORT.md (root, half an hour)
 	@scripts/need bench
-	$(GO) test ./bench -run '^TestCompare$$' -rounds $(ROUNDS) -v -timeout 60m
+	$(GO) test ./bench -run '^TestCompare$$' -rounds $(ROUNDS) -parallel 4 -v -timeout 60m
 	$(GO) test ./bench/report -run '^TestWhatIsWrittenIsWhatWasMeasured$$' -update
 
 demo: build ## a sweep of a simulated network of a million addresses, and who notices (root)

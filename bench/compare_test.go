@@ -28,16 +28,16 @@ var roundsFlag = flag.Int("rounds", 0, "TestCompare runs so many rounds of every
 type scale struct {
 	full       bool
 	rounds     int
-	sweep      area    // of the works that every program does
-	larger     area    // of the kernel path's
-	answering  area    // where everything answers
-	ports, few uint16  // of one host
-	hosts      string  // and 100 ports of each
-	slow       area    // what nmap can sweep
+	sweep      area   // of the works that every program does
+	larger     area   // of the kernel path's
+	answering  area   // where everything answers
+	ports, few uint16 // of one host
+	hosts      string // and 100 ports of each
+	slow       area   // what nmap can sweep
 }
 
 var (
-	fullScale  = scale{full: true, sweep: standard, larger: area{"10.0.0.0/10", 1 << 22}, answering: area{"10.0.0.0/12", 1 << 20}, ports: 65535, few: 1000, hosts: "10.1.2.0/24", slow: area{"10.0.0.0/20", 1 << 12}}
+	fullScale  = scale{full: true, sweep: standard, larger: area{"10.0.0.0/10", 1 << 22}, answering: area{"10.0.0.0/13", 1 << 19}, ports: 65535, few: 1000, hosts: "10.1.2.0/24", slow: area{"10.0.0.0/20", 1 << 12}}
 	smallScale = scale{rounds: 1, sweep: area{"10.0.0.0/16", 1 << 16}, larger: area{"10.0.0.0/15", 1 << 17}, answering: area{"10.0.0.0/16", 1 << 16}, ports: 2000, few: 100, hosts: "10.1.2.0/29", slow: area{"10.0.0.0/24", 1 << 8}}
 )
 

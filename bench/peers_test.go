@@ -9,11 +9,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"testing"
 	"time"
 
+	"synoptic/bench/report"
 	"synoptic/bpf/respond"
 	"synoptic/internal/lab"
 )
@@ -179,6 +179,6 @@ func measureAt(t testing.TB, l *lab.Lab, far seen, hangs bool, name string, args
 }
 
 func median(v []float64) float64 {
-	slices.Sort(v)
-	return v[len(v)/2]
+	m, _, _ := report.Median(v)
+	return m
 }

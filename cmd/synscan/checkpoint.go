@@ -19,10 +19,10 @@ const (
 	longScan = time.Minute // scans that take longer have one in any case
 	// One is due after a two-hundredth of the expected time, within these bounds, and
 	// not before four times as long has passed as the last one took to write. A scan
-	// that has no rate would be faster without: there one is due when it is worth what
-	// it takes of the processors, which is some milliseconds, and 3 ns for a byte.
+	// that has no rate would be faster without: there they take less than a hundredth of
+	// a processor's time, of which one needs some milliseconds, and 3 ns for a byte.
 	mostEvery, leastEvery = 5 * time.Second, 50 * time.Millisecond
-	freeEvery, everyByte  = time.Second, 250 * time.Nanosecond
+	freeEvery, everyByte  = 2 * time.Second, 400 * time.Nanosecond
 	assumedRate           = 1e6 // packets per second of a scan that has no rate
 )
 

@@ -118,7 +118,7 @@ func settles(t *testing.T, l *lab.Lab, cfg respond.Config) {
 	if err := l.Responder.Configure(cfg); err != nil {
 		t.Fatal(err)
 	}
-	const narrows, settles = 25 * time.Second, 10 * time.Second
+	const narrows, settles = 20 * time.Second, 10 * time.Second
 	type glance struct {
 		at   time.Duration
 		sent uint64
@@ -139,7 +139,7 @@ func settles(t *testing.T, l *lab.Lab, cfg respond.Config) {
 			}
 		}
 	}
-	share, sum := (policed{words: "10.16-27.0-255.0-255", rate: 4 * float64(cfg.Police), adaptive: true, watch: watch}).run(t, l)
+	share, sum := (policed{words: "10.16-25.0-255.0-255", rate: 4 * float64(cfg.Police), adaptive: true, watch: watch}).run(t, l)
 	t.Logf("%.3f %% found, %d probes for %d, %d repairs, %+v", 100*share, sum.Sent, sum.Planned, sum.Repairs, sum.Path)
 	t.Attr("found-%", fmt.Sprint(100*share))
 	if share < 0.999 {
