@@ -21,6 +21,7 @@ type bpfBucket struct {
 	}
 	_      [4]byte
 	At     uint64
+	Last   uint64
 	Tokens uint64
 }
 

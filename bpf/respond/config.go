@@ -141,7 +141,7 @@ func (c Config) loses() bool { return c.LoseShare > 0 && c.LoseTries > 0 }
 
 // Burst returns how many segments the policer lets through at once after a
 // pause: what it lets through in 5 ms, and at least 8. In any time t, at most
-// Burst + Police*t pass.
+// Burst + Police*(t + 1 ms) pass, as tokens may be credited so much later.
 func (c Config) Burst() uint32 {
 	if c.Police == 0 {
 		return 0

@@ -75,11 +75,12 @@ struct counters {
 };
 
 /* The policer's tokens, in 1e-9 packets, as they were at a time by
- * bpf_ktime_get_ns().
+ * bpf_ktime_get_ns(), and the time of the last packet.
  */
 struct bucket {
 	struct bpf_spin_lock lock;
 	__u64 at;
+	__u64 last;
 	__u64 tokens;
 };
 

@@ -13,9 +13,17 @@
 
 #include "maps.bpf.h"
 
+#define AT_ONCE 20000	   /* ns at most between packets of one burst */
+#define BURST_TIME 1000000 /* ns that a burst takes at most */
+
 /* Whether the policer drops this probe: a token bucket, in units of 1e-9
  * packets, so that rate packets a second are rate units a nanosecond and
  * nothing is rounded. It is full at first: its time is that of the boot.
+ *
+ * A burst is one moment, and the time that it took is credited with the next. For
+ * in the lab the work of the far end is done in the sender's time, more of it for
+ * packets that are answered; on a wire the next packet would follow at once,
+ * answered or not, and those would not see more of the bucket refilled.
  *
  * CPUs read the clock before they wait for the lock, so time may seem to go
  * back. It then stands still, and no nanosecond is credited twice.
@@ -33,11 +41,14 @@ static __always_inline bool is_policed(__u32 rate, __u32 burst)
 	if (!b)
 		return false;
 	bpf_spin_lock(&b->lock);
-	if (now > b->at) {
+	if (now > b->last) {
 		passed = now - b->at;
-		b->at = now;
-		/* Not longer than that, or the product might not fit. */
-		b->tokens += passed > filled_in ? full : passed * rate;
+		if (now - b->last > AT_ONCE || passed > BURST_TIME) {
+			b->at = now;
+			/* Not longer than that, or the product might not fit. */
+			b->tokens += passed > filled_in ? full : passed * rate;
+		}
+		b->last = now;
 	}
 	if (b->tokens > full)
 		b->tokens = full;
