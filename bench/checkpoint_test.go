@@ -49,8 +49,9 @@ func BenchmarkCheckpointedSweep(b *testing.B) {
 				}
 				speed, cost = append(speed, with.pps/without.pps), append(cost, with.cpu/without.cpu)
 				less, n := saved.lost()
-				if n == 0 {
-					b.Fatal("no checkpoint was written while it was sending")
+				// The first is made after two seconds, which a fast machine may not need.
+				if sending := float64(with.probes) / with.pps; n == 0 && sending > 3 {
+					b.Fatalf("no checkpoint was seen in the %.1f s of sending", sending)
 				}
 				lost, sent = lost+less, sent+float64(with.probes)
 			}

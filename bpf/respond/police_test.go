@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -181,7 +182,7 @@ func TestPolicerTakesABurstForAMoment(t *testing.T) {
 	r := load(t, cfg)
 	frame := silentFrame(t, cfg, probe{to: target4})
 	buf := make([]byte, 4096)
-	var passed [2]float64
+	var passed [2][]int // by each; a few are interrupted, and let others have what they miss
 	for i, begin := 0, time.Now(); i < bursts; i++ {
 		for time.Since(begin) < time.Duration(i)*each {
 		}
@@ -191,11 +192,14 @@ func TestPolicerTakesABurstForAMoment(t *testing.T) {
 			for work := time.Now(); i%2 == 1 && time.Since(work) < 4*time.Microsecond; {
 			}
 		}
-		passed[i%2] += float64(counters(t, r).Silent - before.Silent)
+		passed[i%2] = append(passed[i%2], int(counters(t, r).Silent-before.Silent))
 	}
-	t.Logf("of quick bursts %.0f passed, of slow ones %.0f", passed[0], passed[1])
-	if ratio := passed[1] / passed[0]; ratio < 0.95 || ratio > 1.05 {
-		t.Errorf("of slow bursts %.2f times as many passed", ratio)
+	slices.Sort(passed[0])
+	slices.Sort(passed[1])
+	quick, slow := passed[0][bursts/4], passed[1][bursts/4]
+	t.Logf("of a quick burst %d passed, of a slow one %d", quick, slow)
+	if slow < quick-2 || slow > quick+2 {
+		t.Errorf("%d of a slow burst passed and %d of a quick one", slow, quick)
 	}
 }
 
