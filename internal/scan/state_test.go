@@ -172,6 +172,48 @@ func TestKilledScansRecordTheSame(t *testing.T) {
 // answer is waited for as long as none has come.
 func (c *Config) overlap() uint64 { return uint64(c.Rate * 1.5) }
 
+// A scan that is killed again where nothing answers, as in its last pass, still knows
+// from its first run how long an answer may take, and sends no more again than before.
+func TestAResumedScanKnowsHowLongAnswersTake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const lag = 5 * time.Millisecond
+		cfg := config(newPlan(t, "1-200", "10.0.0.0/27", "fd00:10::/124"), "syn")
+		cfg.Rate, cfg.Retries = 2000, 1
+		var state *State
+		var want Summary
+		sent := 0
+		for _, life := range []time.Duration{0, 5400 * time.Millisecond, 900 * time.Millisecond, 0} {
+			net, sink := newMemory(mixed), &records{}
+			net.delay = func(netip.AddrPort) time.Duration { return lag }
+			ctx, cancel := context.WithCancel(t.Context())
+			k := &keeper{sink: sink, every: 100 * time.Millisecond, kill: cancel, last: state}
+			if life > 0 {
+				k.death = time.Now().Add(life)
+			}
+			cfg.Keeper, cfg.Resume = k, throughJSON(t, state)
+			sum, err := run(t, ctx, cfg, net.network(1), sink)
+			if err != nil || (ctx.Err() != nil) != (life > 0) {
+				t.Fatalf("%+v, %v, was to live %v", sum, err, life)
+			}
+			cancel()
+			if want.Sent == 0 { // undisturbed
+				want = sum
+				continue
+			}
+			sent += net.sent
+			if state = k.last; state.Try != 1 || state.RTT != lag {
+				t.Errorf("killed in pass %d, the largest round trip %v, want pass 1 and %v", state.Try, state.RTT, lag)
+			}
+		}
+		// Two kills: 100 ms to the last snapshot, what an answer may take, and looks: at
+		// the time for each of both, at how far the pass is, and at what has been read.
+		most := want.Sent + 2*uint64(cfg.Rate*(100*time.Millisecond+Patience(lag, cfg.Wait)+4*samplePause).Seconds())
+		if uint64(sent) > most {
+			t.Errorf("%d probes for %d, want at most %d", sent, want.Sent, most)
+		}
+	})
+}
+
 // There is a snapshot before anything is sent, of a resumed scan the state that it
 // began with.
 func TestTheFirstSnapshotIsTheBeginning(t *testing.T) {
