@@ -45,13 +45,6 @@ func (h *histogram) add(d time.Duration) {
 	h.buckets[bucket(max(d, 0))]++
 }
 
-// longest makes max at least d, which is not counted.
-func (h *histogram) longest(d time.Duration) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.largest = max(h.largest, d)
-}
-
 func (h *histogram) max() time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()

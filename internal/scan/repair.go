@@ -208,9 +208,12 @@ func (s *Scan) tooMuch() error {
 
 // due is how long an answer may take to arrive: what is not there then is taken for
 // lost, or never sent. It is not about how long this process takes to notice.
-func (s *Scan) due() time.Duration {
+func (s *Scan) due() time.Duration { return s.dueBy(s.rtt.max()) }
+
+// dueBy is due if the largest round trip so far is known (or 0).
+func (s *Scan) dueBy(largest time.Duration) time.Duration {
 	wait := blindCooldown
-	if largest := s.rtt.max(); largest > 0 {
+	if largest > 0 {
 		wait = dueCooldown + 2*largest
 	}
 	return min(wait, s.cfg.Wait)
@@ -224,10 +227,11 @@ const dueCooldown = 20 * time.Millisecond
 // scan; after so many answers that one of twice the longest is not to be expected,
 // as long as before a retry.
 func (s *Scan) inFlight() time.Duration {
+	largest := max(s.rtt.max(), s.rttBefore)
 	if s.answers.Len() < manyAnswers {
-		return Patience(s.rtt.max(), s.cfg.Wait)
+		return Patience(largest, s.cfg.Wait)
 	}
-	return s.due()
+	return s.dueBy(largest)
 }
 
 const manyAnswers = 10_000

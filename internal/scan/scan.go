@@ -156,10 +156,11 @@ type Scan struct {
 	times   *sendTimes
 	rtt     histogram
 
-	losses   losses
-	canaries *canaries
-	control  *controller // nil: the rate is the user's
-	before   Books       // of the runs that this one continues
+	losses    losses
+	canaries  *canaries
+	control   *controller   // nil: the rate is the user's
+	before    Books         // of the runs that this one continues
+	rttBefore time.Duration // the largest round trip of those runs
 
 	sampling sync.Mutex // one look at the counters at a time, and none while a pass follows another
 	paced    [4]moment

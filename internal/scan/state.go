@@ -24,7 +24,8 @@ type State struct {
 	Books   Books   `json:"books"`
 
 	// The largest round trip seen, or 0: a run that hears nothing, as in the last pass,
-	// knows from those before it how long answers may take.
+	// knows from those before it what its snapshots may take for settled. How long it
+	// waits for answers is its own to learn, for the network may be another.
 	RTT time.Duration `json:"rtt_ns"`
 
 	// The ledgers, as they encode themselves.
@@ -81,7 +82,7 @@ func (s *Scan) snapshot(rest bool, seen time.Time) *State {
 		here = s.losses.settled(p, seen, s.inFlight())
 	}
 	state := &State{
-		Try: p.try, Left: p.want.within(here.low, p.end()), Visited: s.cursor.Load(), Missing: s.missing.Load(), Rate: s.Rate(), Books: s.books(), RTT: s.rtt.max(),
+		Try: p.try, Left: p.want.within(here.low, p.end()), Visited: s.cursor.Load(), Missing: s.missing.Load(), Rate: s.Rate(), Books: s.books(), RTT: max(s.rtt.max(), s.rttBefore),
 	}
 	if p.try == 0 {
 		state.Missing = here.missing
@@ -120,7 +121,7 @@ func (s *Scan) restore(r *State) error {
 		return fmt.Errorf("read the ledger of hosts: %w", err)
 	}
 	s.before = r.Books
-	s.rtt.longest(min(r.RTT, s.cfg.Wait)) // nothing is waited for longer
+	s.rttBefore = min(r.RTT, s.cfg.Wait) // nothing is waited for longer
 	s.cursor.Store(r.Visited)
 	s.missing.Store(r.Missing)
 	s.losses.local, s.losses.path = r.Local, r.Path

@@ -214,6 +214,35 @@ func TestAResumedScanKnowsHowLongAnswersTake(t *testing.T) {
 	})
 }
 
+// A scan that is resumed on a slower network waits as long as one that begins there.
+func TestAResumedScanWaitsForASlowerNetwork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := config(newPlan(t, "1-10", "10.0.0.0/30"), "syn")
+		cfg.Retries = 0
+		k := &keeper{sink: &records{}}
+		cfg.Keeper = k
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel() // before anything is sent
+		if _, err := run(t, ctx, cfg, newMemory(mixed).network(1), k.sink); err != nil {
+			t.Fatal(err)
+		}
+		fast := throughJSON(t, k.last)
+		fast.RTT = time.Millisecond
+		var found [2]*records
+		for i, resume := range []*State{nil, fast} {
+			net := newMemory(mixed)
+			net.delay = func(netip.AddrPort) time.Duration { return 600 * time.Millisecond }
+			cfg.Keeper, cfg.Resume, found[i] = nil, resume, &records{}
+			if _, err := run(t, t.Context(), cfg, net.network(1), found[i]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if want := found[0].states(t); len(want) == 0 || !maps.Equal(found[1].states(t), want) {
+			t.Errorf("%v, want what a scan from the beginning finds: %v", found[1].states(t), want)
+		}
+	})
+}
+
 // There is a snapshot before anything is sent, of a resumed scan the state that it
 // began with.
 func TestTheFirstSnapshotIsTheBeginning(t *testing.T) {
